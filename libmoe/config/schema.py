@@ -1,0 +1,114 @@
+"""What a run is: every setting of a training stage, typed once.
+
+The recipes, the presets, ``--config`` files, ``--set`` and the documentation all speak in these names.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PositiveInt = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+
+Stage = Literal["pretrain", "pft", "sft"]
+Part = Literal["vision", "connector", "language"]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BackboneConfig(_Settings):
+    """A pretrained part of the model: where its weights are and the shape they have."""
+
+    weights: str | None = Field(
+        None, description="Folder `<org>/<name>` under `<data>/models`; unset: random initialisation."
+    )
+    config: dict[str, Any] = Field(
+        description="The transformers configuration: `model_type` and the sizes that the weights must have."
+    )
+
+
+class ModelConfig(_Settings):
+    """Vision tower, connector and language model (LLaVA, arXiv:2304.08485)."""
+
+    vision: BackboneConfig
+    language: BackboneConfig
+    tokenizer: str = Field(description="Folder `<org>/<name>` under `<data>/models` that holds the tokenizer.")
+    scales: tuple[PositiveInt, ...] = Field(
+        (1, 3), description="Multi-scale vision features (S2, arXiv:2403.13043): multiples of the tower's size."
+    )
+    vision_feature_layer: int = Field(
+        -2, description="Which hidden state of the tower is read; layers after it are not computed."
+    )
+    connector_activation: str = "gelu"
+
+
+class MoEConfig(_Settings):
+    """Which dense MLPs become mixtures of experts, and how tokens are routed."""
+
+    name: Literal["none", "smoe"] = "none"
+    experts: PositiveInt = 6
+    top_k: PositiveInt = 3
+    where: tuple[Literal["vision", "connector"], ...] = ("vision", "connector")
+    balance_coefficient: NonNegative = 0.01
+    z_coefficient: NonNegative = 0.001
+    router_std: NonNegative = Field(0.02, description="Standard deviation of the router's initial weights.")
+
+
+class DataConfig(_Settings):
+    """Which annotations are read and how a row becomes tokens and pixels."""
+
+    annotations: str = Field(description="Name of an annotation artifact of the catalogue.")
+    prompt_format: Literal["plain", "chat"] = Field(
+        description="plain: image then caption (stage 1); chat: the language model's own chat template."
+    )
+    image_shape: Literal["square", "pad"] = Field(
+        description="square: resize both sides; pad: first pad to a square with the mean colour."
+    )
+    max_length: PositiveInt = Field(2048, description="Tokens a sample is cut at, image tokens included.")
+    group_by_modality_length: bool = Field(
+        description="Batches hold rows of one kind (with or without image) and of similar length."
+    )
+    workers: Annotated[int, Field(ge=0)] = Field(2, description="Loader processes of each rank.")
+
+
+class ZeroConfig(_Settings):
+    """DeepSpeed's partitioning of optimizer, gradients and parameters (ZeRO, arXiv:1910.02054)."""
+
+    stage: Literal[0, 1, 2, 3]
+    offload_optimizer: bool = False
+    offload_parameters: bool = False
+
+
+class TrainConfig(_Settings):
+    """How the weights change: optimizer, schedule, batch, precision, checkpoints."""
+
+    trainable: tuple[Part, ...]
+    learning_rate: Annotated[float, Field(gt=0)]
+    weight_decay: NonNegative = 0.0
+    warmup_ratio: Fraction = 0.03
+    scheduler: Literal["cosine", "linear", "constant"] = "cosine"
+    max_grad_norm: NonNegative = 1.0
+    epochs: PositiveInt = 1
+    max_steps: PositiveInt | None = Field(None, description="Stop after this many optimizer steps.")
+    global_batch_size: PositiveInt = Field(description="Samples an optimizer step, over all ranks.")
+    micro_batch_size: PositiveInt = Field(description="Samples a rank computes at a time.")
+    precision: Literal["bf16", "fp32"] = "bf16"
+    activation_checkpointing: bool = True
+    save_steps: PositiveInt = 500
+    save_total_limit: PositiveInt = 1
+    zero: ZeroConfig
+
+
+class RunConfig(_Settings):
+    """One stage of one model, completely resolved."""
+
+    stage: Stage
+    preset: str
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
+    model: ModelConfig
+    moe: MoEConfig = MoEConfig()
+    data: DataConfig
+    train: TrainConfig
