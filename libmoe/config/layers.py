@@ -1,0 +1,158 @@
+"""Settings come in layers; a later layer wins, and every value remembers which layer it came from."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from libmoe.config.errors import ConfigError, nearest
+from libmoe.config.schema import RunConfig
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A partial, nested set of settings and the words that name its origin to a person."""
+
+    origin: str
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A complete configuration; ``provenance`` maps each dotted key to its layer's origin."""
+
+    config: RunConfig
+    provenance: dict[str, str]
+
+
+def presets() -> list[str]:
+    """Names of the presets that the package ships."""
+    folder = resources.files("libmoe.config") / "presets"
+    return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def resolve(stage: str, preset: str, overrides: list[Layer]) -> Resolved:
+    """Layers the stage's recipe, the preset and the overrides into one configuration.
+
+    Raises:
+        ConfigError: the preset or a setting is unknown, or a value is out of range; names the nearest.
+    """
+    if preset not in presets():
+        raise ConfigError(f"Unknown preset {preset!r}: {nearest(preset, presets())}")
+    layers = [_packaged("recipe", "recipes", stage), *_preset_layers(preset, stage), *overrides]
+    merged: dict[str, Any] = {"stage": stage, "preset": preset}
+    provenance: dict[str, str] = {"stage": "command line", "preset": "command line"}
+    for layer in layers:
+        _check_keys(layer.values, RunConfig, layer.origin)
+        _merge(merged, layer, layer.values, provenance, "")
+    try:
+        config = RunConfig.model_validate(merged)
+    except ValidationError as error:
+        raise ConfigError(_first_problem(error, provenance)) from error
+    for key in _leaves(config.model_dump(mode="json")):
+        provenance.setdefault(key, "default")
+    return Resolved(config, dict(sorted(provenance.items())))
+
+
+def read_toml_layer(path: Path, origin: str) -> Layer:
+    """A user's settings file.
+
+    Raises:
+        ConfigError: the file is missing or is not TOML.
+    """
+    try:
+        return Layer(origin, tomllib.loads(path.read_text()))
+    except OSError as error:
+        raise ConfigError(f"Cannot read the settings file {path}: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The settings file {path} is not valid TOML: {error}.") from error
+
+
+def assignment_layer(assignment: str) -> Layer:
+    """``train.learning_rate=1e-4`` to a layer; the value is TOML, or else a plain string.
+
+    Raises:
+        ConfigError: there is no ``=`` or no key.
+    """
+    key, separator, text = assignment.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError(f"--set wants key=value, as in --set train.learning_rate=1e-4; got {assignment!r}.")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    nested: Any = value
+    for part in reversed(key.strip().split(".")):
+        nested = {part: nested}
+    return Layer(f"--set {key.strip()}", nested)
+
+
+def _packaged(kind: str, folder: str, name: str) -> Layer:
+    text = (resources.files("libmoe.config") / folder / f"{name}.toml").read_text()
+    return Layer(f"{kind} {name}", tomllib.loads(text))
+
+
+def _preset_layers(preset: str, stage: str) -> list[Layer]:
+    """A preset's common part, then what it says of this stage."""
+    layer = _packaged("preset", "presets", preset)
+    values = dict(layer.values)
+    stages = values.pop("stages", {})
+    return [Layer(layer.origin, values), Layer(layer.origin, stages.get(stage, {}))]
+
+
+def _check_keys(values: Mapping[str, Any], model: type[BaseModel], origin: str, prefix: str = "") -> None:
+    for key, value in values.items():
+        if key not in model.model_fields:
+            raise ConfigError(
+                f"Unknown setting {prefix + key!r} ({origin}): {nearest(key, model.model_fields)}"
+            )
+        inner = _submodel(model.model_fields[key].annotation)
+        if inner is None:
+            continue
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"Setting {prefix + key!r} ({origin}) holds several settings; set one of them.")
+        _check_keys(value, inner, origin, f"{prefix}{key}.")
+
+
+def _submodel(annotation: Any) -> type[BaseModel] | None:
+    candidates = [annotation, *get_args(annotation)]
+    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+
+
+def _merge(
+    into: dict[str, Any],
+    layer: Layer,
+    values: Mapping[str, Any],
+    provenance: dict[str, str],
+    prefix: str,
+) -> None:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            _merge(into.setdefault(key, {}), layer, value, provenance, f"{prefix}{key}.")
+        else:
+            into[key] = value
+            provenance[prefix + key] = layer.origin
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    keys: list[str] = []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            keys += _leaves(value, f"{prefix}{key}.")
+        else:
+            keys.append(prefix + key)
+    return keys
+
+
+def _first_problem(error: ValidationError, provenance: Mapping[str, str]) -> str:
+    problem = error.errors()[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    origin = provenance.get(key)
+    if problem["type"] == "missing":
+        return f"Setting {key!r} has no value: give it with --set {key}=... or in --config."
+    came_from = f" (from {origin})" if origin else ""
+    return f"Setting {key!r}{came_from} is wrong: {problem['msg']}; got {problem['input']!r}."
