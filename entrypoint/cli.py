@@ -34,7 +34,9 @@ class LazyGroup(click.Group):
         """Imports the command's module."""
         if name not in COMMANDS:
             return None
-        return importlib.import_module(f"entrypoint.commands.{name}").command
+        command = importlib.import_module(f"entrypoint.commands.{name}").command
+        _name_variables(command, f"LIBMOE_{name.upper()}")
+        return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -66,7 +68,7 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, _interrupt)
     debug = "--debug" in sys.argv
     try:
-        code = libmoe.main(prog_name="libmoe", standalone_mode=False, auto_envvar_prefix="LIBMOE")
+        code = libmoe.main(prog_name="libmoe", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
         _fail(UsageError(error.format_message()), debug)
@@ -79,6 +81,17 @@ def main() -> NoReturn:
         _fail(error, debug)
     except Exception as error:
         _fail(_bug(error), debug)
+
+
+def _name_variables(command: click.Command, prefix: str) -> None:
+    """Gives every option its environment variable, named as the option is: LIBMOE_TRAIN_MAX_STEPS."""
+    for parameter in command.params:
+        if isinstance(parameter, click.Option) and parameter.envvar is None:
+            option = max(parameter.opts, key=len).lstrip("-")
+            parameter.envvar = f"{prefix}_{option.upper().replace('-', '_')}"
+    if isinstance(command, click.Group):
+        for name, subcommand in command.commands.items():
+            _name_variables(subcommand, f"{prefix}_{name.upper()}")
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
@@ -97,4 +110,3 @@ def _fail(error: LibmoeError, debug: bool) -> NoReturn:
         traceback.print_exc()
     click.echo(f"libmoe: {error}", err=True)
     sys.exit(error.exit_code)
-

@@ -28,6 +28,10 @@ class Resolved:
     config: RunConfig
     provenance: dict[str, str]
 
+    def flat(self) -> dict[str, Any]:
+        """Dotted key to value."""
+        return flatten(self.config.model_dump(mode="json"))
+
 
 def presets() -> list[str]:
     """Names of the presets that the package ships."""
@@ -53,7 +57,7 @@ def resolve(stage: str, preset: str, overrides: list[Layer]) -> Resolved:
         config = RunConfig.model_validate(merged)
     except ValidationError as error:
         raise ConfigError(_first_problem(error, provenance)) from error
-    for key in _leaves(config.model_dump(mode="json")):
+    for key in flatten(config.model_dump(mode="json")):
         provenance.setdefault(key, "default")
     return Resolved(config, dict(sorted(provenance.items())))
 
@@ -138,14 +142,15 @@ def _merge(
             provenance[prefix + key] = layer.origin
 
 
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> list[str]:
-    keys: list[str] = []
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings to dotted keys."""
+    flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
-            keys += _leaves(value, f"{prefix}{key}.")
+            flat |= flatten(value, f"{prefix}{key}.")
         else:
-            keys.append(prefix + key)
-    return keys
+            flat[prefix + key] = value
+    return flat
 
 
 def _first_problem(error: ValidationError, provenance: Mapping[str, str]) -> str:

@@ -35,9 +35,10 @@ class ModelConfig(_Settings):
 
     vision: BackboneConfig
     language: BackboneConfig
-    tokenizer: str = Field(description="Folder `<org>/<name>` under `<data>/models` that holds the tokenizer.")
+    tokenizer: str = Field(description="Folder `<org>/<name>` under `<data>/models` with the tokenizer.")
     scales: tuple[PositiveInt, ...] = Field(
-        (1, 3), description="Multi-scale vision features (S2, arXiv:2403.13043): multiples of the tower's size."
+        (1, 3),
+        description="Multi-scale features (S2, arXiv:2403.13043): multiples of the tower's size.",
     )
     vision_feature_layer: int = Field(
         -2, description="Which hidden state of the tower is read; layers after it are not computed."

@@ -1,0 +1,61 @@
+"""``libmoe train``: parse, plan, start the processes."""
+
+from pathlib import Path
+
+import click
+
+from entrypoint.commands._run_options import run_settings
+from entrypoint.settings import RunSettings
+
+
+@click.command()
+@click.option("--stage", required=True, help="pretrain, pft, sft, or 1, 2, 3, or all.")
+@run_settings
+@click.option("--gpus", help="GPUs as a list (0,1), a number, or all; cpu trains without.  [default: all]")
+@click.option("--processes", type=click.IntRange(min=1), help="Ranks, when on the CPU.  [default: 1]")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="The data volume.  [default: /data]")
+@click.option(
+    "--run-dir", type=click.Path(path_type=Path), help="Holds a folder a stage.  [default: DATA/runs/PRESET]"
+)
+@click.option("--init-from", type=click.Path(path_type=Path), help="A model folder to start from.")
+@click.option("--resume", default="auto", show_default=True, help="auto, never, or a checkpoint's folder.")
+@click.option("--dry-run", is_flag=True, help="Print what would run.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def command(
+    stage: str,
+    settings: RunSettings,
+    gpus: str | None,
+    processes: int | None,
+    data_dir: Path | None,
+    run_dir: Path | None,
+    init_from: Path | None,
+    resume: str,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Train one stage or all three with DeepSpeed."""
+    import os
+
+    from entrypoint import console
+    from entrypoint.launch import summary
+    from entrypoint.launch.run import Training
+    from entrypoint.launch.world import choose_devices
+    from entrypoint.volume import Volume, default_data_dir
+    from libmoe.config.stages import parse_stages
+
+    volume = Volume((data_dir or default_data_dir()).absolute())
+    training = Training(
+        settings=settings,
+        stages=parse_stages(stage),
+        volume=volume,
+        runs=(run_dir or volume.root / "runs" / settings.preset).absolute(),
+        devices=choose_devices(gpus or os.environ.get("ID_GPUS"), processes),
+        init_from=init_from.absolute() if init_from else None,
+        resume=resume,
+    )
+    specs = list(training.plan()) if dry_run else training.run(console.say)
+    describe = summary.planned if dry_run else summary.trained
+    if as_json:
+        console.result({spec.config.stage: describe(spec) for spec in specs})
+    else:
+        console.table(*summary.table([describe(spec) for spec in specs]))

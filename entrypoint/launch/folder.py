@@ -1,0 +1,68 @@
+"""The run folder, as the launcher sees it: what is done, what can go on, and what must not be mixed."""
+
+import re
+from pathlib import Path
+
+from libmoe.config.errors import ConfigError, VolumeError
+from libmoe.config.run import RunSpec
+
+_FREE = {"data.workers", "train.save_steps", "train.save_total_limit"}
+"""Settings that may change between a run and its continuation: they change no result."""
+
+
+def latest_checkpoint(run_dir: Path) -> Path | None:
+    """The newest ``checkpoints/step-<n>``; a checkpoint has that name only when it is whole."""
+    found = {
+        int(match[1]): path
+        for path in (run_dir / "checkpoints").glob("step-*")
+        if (match := re.fullmatch(r"step-(\d+)", path.name))
+    }
+    return found[max(found)] if found else None
+
+
+def is_done(spec: RunSpec) -> bool:
+    """Whether the stage has its final model."""
+    return (spec.model_dir / "config.json").is_file()
+
+
+def check_continues(spec: RunSpec) -> None:
+    """Refuses to continue or skip a run that was made with other settings or other data.
+
+    Raises:
+        ConfigError: names the first difference.
+    """
+    manifest = spec.run_dir / "run.json"
+    if not manifest.is_file():
+        return
+    before, now = _identity(RunSpec.read(manifest)), _identity(spec)
+    different = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
+    if different:
+        key = different[0]
+        raise ConfigError(
+            f"{spec.run_dir} holds a run with {key} = {before.get(key)}, not {now.get(key)}: "
+            "give the same settings to continue it, or another --run-dir."
+        )
+
+
+def start(spec: RunSpec) -> None:
+    """Makes the folder and writes ``run.json``.
+
+    Raises:
+        VolumeError: the folder cannot be written.
+    """
+    try:
+        spec.run_dir.mkdir(parents=True, exist_ok=True)
+        spec.write()
+    except OSError as error:
+        raise VolumeError(
+            f"Cannot write the run folder {spec.run_dir}: {error.strerror}; "
+            "name another with --run-dir, or make room."
+        ) from error
+
+
+def _identity(spec: RunSpec) -> dict[str, object]:
+    from libmoe.config.layers import flatten
+
+    settings = flatten(spec.config.model_dump(mode="json"))
+    identity: dict[str, object] = {key: value for key, value in settings.items() if key not in _FREE}
+    return identity | {"annotations sha256": spec.annotations.sha256, "ranks": spec.world.size}

@@ -1,0 +1,99 @@
+"""A stage's run, decided and checked before any process starts: settings + volume + devices -> RunSpec."""
+
+from pathlib import Path
+
+from entrypoint.launch import provenance
+from entrypoint.launch.batch import accumulation_steps
+from entrypoint.launch.folder import latest_checkpoint
+from entrypoint.launch.world import Devices
+from entrypoint.volume import Volume
+from libmoe.config.annotations import read_header
+from libmoe.config.errors import ConfigError, DataError
+from libmoe.config.layers import Resolved
+from libmoe.config.run import Annotations, RunSpec
+from libmoe.config.schema import ModelConfig
+from libmoe.config.stages import STAGES
+
+
+def plan_stage(
+    resolved: Resolved, volume: Volume, runs: Path, devices: Devices, init_from: Path | None, resume: str
+) -> RunSpec:
+    """The manifest of one stage under ``runs/<stage>``; nothing is written.
+
+    Args:
+        resume: ``auto`` (the newest whole checkpoint, if any), ``never``, or a checkpoint's folder.
+
+    Raises:
+        ConfigError: the batch does not split over the ranks, or there is no checkpoint at ``resume``.
+        DataError: the annotations or the base weights are not on the volume.
+    """
+    config = resolved.config
+    run_dir = runs / config.stage
+    _check_base(config.model, volume)
+    return RunSpec(
+        config=config,
+        provenance=resolved.provenance,
+        data_dir=volume.root,
+        run_dir=run_dir,
+        annotations=_annotations(volume, config.data.annotations, config.stage),
+        init_from=init_from or _previous_model(runs, config.stage),
+        resume_from=_resume_from(run_dir, resume),
+        accumulation_steps=accumulation_steps(
+            config.train.global_batch_size, config.train.micro_batch_size, devices.world.size
+        ),
+        world=devices.world,
+        versions=provenance.versions(),
+        hardware=provenance.hardware(devices.names),
+    )
+
+
+def check_start(spec: RunSpec) -> None:
+    """Whether the model a stage starts from is there.
+
+    Raises:
+        ConfigError: it is not; says which stage makes it.
+    """
+    if spec.init_from is not None and not (spec.init_from / "config.json").is_file():
+        stage = spec.config.stage
+        previous = STAGES[STAGES.index(stage) - 1]
+        raise ConfigError(
+            f"Stage {stage} starts from the model of stage {previous}, which is not at {spec.init_from}: "
+            f"run `libmoe train --stage {previous}` first, or name a model with --init-from."
+        )
+
+
+def _previous_model(runs: Path, stage: str) -> Path | None:
+    position = STAGES.index(stage)
+    return runs / STAGES[position - 1] / "model" if position else None
+
+
+def _annotations(volume: Volume, name: str, stage: str) -> Annotations:
+    index = volume.index_path(name)
+    if not index.is_file():
+        raise DataError(
+            f"The volume {volume.root} does not hold {name}, which stage {stage} trains on: "
+            f"run `libmoe prepare --stage {stage} --data-dir {volume.root}` first."
+        )
+    header = read_header(index)
+    return Annotations(name=name, index=index, sha256=header.sha256, rows=header.rows)
+
+
+def _check_base(model: ModelConfig, volume: Volume) -> None:
+    wanted = {model.tokenizer, model.vision.weights, model.language.weights} - {None}
+    for name in sorted(filter(None, wanted)):
+        if not (volume.root / "models" / name).is_dir():
+            raise DataError(
+                f"The volume {volume.root} does not hold models/{name}, which the model is built from: "
+                "run `libmoe prepare` for this stage first."
+            )
+
+
+def _resume_from(run_dir: Path, resume: str) -> Path | None:
+    if resume == "never":
+        return None
+    if resume == "auto":
+        return latest_checkpoint(run_dir)
+    checkpoint = Path(resume).absolute()
+    if not checkpoint.is_dir():
+        raise ConfigError(f"There is no checkpoint at {checkpoint}; --resume wants auto, never or a folder.")
+    return checkpoint

@@ -1,0 +1,61 @@
+"""A stage in a few figures: before it runs (``--dry-run``) and after."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+
+from libmoe.config.run import RunSpec
+
+
+def planned(spec: RunSpec) -> dict[str, object]:
+    """What would run."""
+    train = spec.config.train
+    steps = train.max_steps or math.ceil(spec.annotations.rows / train.global_batch_size) * train.epochs
+    offload = [part for part in ("optimizer", "parameters") if getattr(train.zero, f"offload_{part}")]
+    return {
+        "stage": spec.config.stage,
+        "data": spec.annotations.name,
+        "rows": spec.annotations.rows,
+        "trains": " ".join(train.trainable),
+        "experts": spec.config.moe.name,
+        "steps": steps,
+        "global_batch_size": train.global_batch_size,
+        "micro_batch_size": train.micro_batch_size,
+        "accumulation_steps": spec.accumulation_steps,
+        "ranks": f"{spec.world.size} {spec.world.device}",
+        "zero": f"{train.zero.stage}" + (f", {' and '.join(offload)} offloaded" if offload else ""),
+        "starts_from": _start(spec),
+        "run_folder": str(spec.run_dir),
+    }
+
+
+def trained(spec: RunSpec) -> dict[str, object]:
+    """What a finished stage did, from its metrics."""
+    lines = [json.loads(line) for line in (spec.run_dir / "metrics.jsonl").read_text().splitlines()]
+    return {
+        "stage": spec.config.stage,
+        "steps": lines[-1]["step"],
+        "first_loss": lines[0]["loss"],
+        "last_loss": lines[-1]["loss"],
+        "seconds": sum(line["seconds"] for line in lines),
+        "model": str(spec.model_dir),
+    }
+
+
+def table(stages: Sequence[Mapping[str, object]]) -> tuple[str, Sequence[str], Sequence[Sequence[str]]]:
+    """A row a figure, a column a stage: the long values of a few stages read best so."""
+    figures = [figure for figure in stages[0] if figure != "stage"]
+    rows = [(figure.replace("_", " "), *(_cell(stage[figure]) for stage in stages)) for figure in figures]
+    return "Training", ("", *(str(stage["stage"]) for stage in stages)), rows
+
+
+def _start(spec: RunSpec) -> str:
+    if spec.resume_from:
+        return str(spec.resume_from)
+    if spec.init_from:
+        return str(spec.init_from)
+    return "base weights" if spec.config.model.language.weights else "random weights"
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

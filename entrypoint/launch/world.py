@@ -1,0 +1,96 @@
+"""Which devices and how many processes a run gets, found without importing torch."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from libmoe.config.errors import ConfigError, UsageError
+from libmoe.config.run import World
+
+
+@dataclass(frozen=True)
+class Devices:
+    """The world of a run and the environment that shows its processes their devices."""
+
+    world: World
+    environment: dict[str, str]
+    names: tuple[str, ...]
+
+
+def choose_devices(gpus: str | None, processes: int | None) -> Devices:
+    """``--gpus`` (``0,1``, a number, or ``cpu``) and ``--processes`` to a world.
+
+    Unset: every GPU, else the CPU with one process.
+
+    Raises:
+        UsageError: ``gpus`` is none of these forms.
+        ConfigError: this machine has fewer GPUs than asked for.
+    """
+    if gpus == "cpu":
+        return _cpu(processes or 1)
+    present = _visible_gpus(os.environ)
+    if gpus is None and not present:
+        return _cpu(processes or 1)
+    wanted = _wanted(gpus, sorted(present))
+    missing = [index for index in wanted if index not in present]
+    if missing or not wanted:
+        have = f"GPUs {', '.join(map(str, sorted(present)))}" if present else "no GPU"
+        raise ConfigError(
+            f"This machine shows {have}, but --gpus {gpus} asks for {', '.join(map(str, missing)) or 'one'}: "
+            "name fewer, or train on the CPU with --gpus cpu."
+        )
+    if processes not in (None, len(wanted)):
+        raise ConfigError(f"--processes {processes} does not fit {len(wanted)} GPUs: one each.")
+    visible = ",".join(map(str, wanted))
+    world = World(device="cuda", processes=len(wanted))
+    return Devices(world, {"CUDA_VISIBLE_DEVICES": visible}, tuple(present[index] for index in wanted))
+
+
+def _cpu(processes: int) -> Devices:
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    environment = {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": str(threads)}
+    return Devices(World(device="cpu", processes=processes), environment, (_cpu_name(),))
+
+
+def _wanted(gpus: str | None, present: list[int]) -> list[int]:
+    if gpus is None or gpus == "all":
+        return present
+    try:
+        numbers = [int(part) for part in gpus.split(",")]
+    except ValueError:
+        numbers = [-1]
+    if min(numbers) < 0 or len(set(numbers)) < len(numbers):
+        raise UsageError(f"--gpus wants a number, a list as in 0,1, all, or cpu; got {gpus!r}.")
+    if "," in gpus:
+        return numbers
+    return present[: numbers[0]] if numbers[0] <= len(present) else list(range(numbers[0]))
+
+
+def _visible_gpus(environ: Mapping[str, str]) -> dict[int, str]:
+    """Index and name of each GPU the driver shows, less those that CUDA_VISIBLE_DEVICES hides."""
+    if shutil.which("nvidia-smi") is None:
+        return {}
+    query = ["nvidia-smi", "--query-gpu=index,name", "--format=csv,noheader"]
+    try:
+        listed = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True).stdout
+    except (subprocess.SubprocessError, OSError):
+        return {}
+    found = dict(line.split(", ", 1) for line in listed.splitlines() if ", " in line)
+    gpus = {int(index): name.strip() for index, name in found.items()}
+    shown = environ.get("CUDA_VISIBLE_DEVICES")
+    if shown is None:
+        return gpus
+    kept = [int(part) for part in shown.split(",") if part.strip().isdigit()]
+    return {index: gpus[index] for index in kept if index in gpus}
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = "CPU"
+    return f"{name}, {os.cpu_count()} cores"

@@ -1,0 +1,71 @@
+"""The contract of the command line: exit codes, one-sentence errors, names of variables."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def libmoe(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from entrypoint.cli import main; main()", *args]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "words"),
+    [
+        (["trian"], 2, "did you mean 'train'?"),
+        (["train", "--stage", "1", "--presett", "tiny"], 2, "--preset"),
+        (["train"], 2, "--stage"),
+        (["config", "show", "--stage", "pretrian"], 2, "did you mean 'pretrain'?"),
+        (["config", "show", "--stage", "1", "--preset", "tinny"], 78, "did you mean 'tiny'?"),
+        (["config", "show", "--stage", "1", "--set", "train.lr=1"], 78, "Unknown setting 'train.lr'"),
+        (["config", "show", "--stage", "1", "--set", "seed"], 78, "--set wants key=value"),
+        (["config", "show", "--stage", "1", "--set", "train.epochs=0"], 78, "greater than 0"),
+        (
+            ["config", "show", "--stage", "1", "--config", "/nowhere.toml"],
+            78,
+            "Cannot read the settings",
+        ),
+    ],
+)
+def test_bad_input_is_one_sentence_and_its_exit_code(args: list[str], code: int, words: str) -> None:
+    done = libmoe(*args)
+    assert done.returncode == code
+    assert words in done.stderr
+    assert done.stderr.startswith("libmoe: ")
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_debug_shows_the_traceback() -> None:
+    assert "Traceback" in libmoe("--debug", "config", "show", "--stage", "9").stderr
+
+
+def test_settings_say_where_they_came_from(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text("seed = 7\n[train]\nepochs = 3\nlearning_rate = 5e-5\n")
+    args = ["config", "show", "--stage", "3", "--preset", "tiny", "--json", "--config", str(file)]
+    shown = json.loads(libmoe(*args, "--set", "train.epochs=4").stdout)
+    assert shown["train.epochs"] == {"value": 4, "from": "--set train.epochs"}
+    assert shown["train.learning_rate"] == {"value": 5e-5, "from": f"file {file}"}
+    assert shown["train.zero.stage"] == {"value": 3, "from": "recipe sft"}
+    assert shown["model.tokenizer"] == {"value": "libmoe/tiny", "from": "preset tiny"}
+    assert shown["moe.experts"] == {"value": 6, "from": "default"}
+
+
+def test_every_option_has_its_variable() -> None:
+    done = libmoe("config", "show", "--stage", "1", "--json", LIBMOE_CONFIG_SHOW_PRESET="tiny")
+    assert json.loads(done.stdout)["preset"]["value"] == "tiny"
+
+
+def test_a_settings_file_that_is_not_toml(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text("seed: 7")
+    done = libmoe("config", "show", "--stage", "3", "--config", str(file))
+    assert done.returncode == 78
+    assert "not valid TOML" in done.stderr
