@@ -7,7 +7,7 @@ from entrypoint.launch.batch import accumulation_steps
 from entrypoint.launch.folder import latest_checkpoint
 from entrypoint.launch.world import Devices
 from entrypoint.volume import Volume
-from libmoe.config.annotations import read_header
+from libmoe.config.annotations import META_ROWS, META_SHA256
 from libmoe.config.errors import ConfigError, DataError
 from libmoe.config.layers import Resolved
 from libmoe.config.run import Annotations, RunSpec
@@ -74,8 +74,22 @@ def _annotations(volume: Volume, name: str, stage: str) -> Annotations:
             f"The volume {volume.root} does not hold {name}, which stage {stage} trains on: "
             f"run `libmoe prepare --stage {stage} --data-dir {volume.root}` first."
         )
-    header = read_header(index)
-    return Annotations(name=name, index=index, sha256=header.sha256, rows=header.rows)
+    metadata = _index_metadata(index)
+    return Annotations(
+        name=name, index=index, sha256=metadata[META_SHA256].decode(), rows=int(metadata[META_ROWS])
+    )
+
+
+def _index_metadata(index: Path) -> dict[bytes, bytes]:
+    import pyarrow as pa
+
+    try:
+        with pa.memory_map(str(index)) as source:
+            return dict(pa.ipc.open_file(source).schema.metadata)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(
+            f"The index {index} cannot be read ({error}): delete it and run `libmoe prepare` again."
+        ) from error
 
 
 def _check_base(model: ModelConfig, volume: Volume) -> None:
