@@ -1,9 +1,9 @@
 """A stage in a few figures: before it runs (``--dry-run``) and after."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 
+from entrypoint.launch.metrics import read_metrics
 from libmoe.config.run import RunSpec
 
 
@@ -31,13 +31,13 @@ def planned(spec: RunSpec) -> dict[str, object]:
 
 def trained(spec: RunSpec) -> dict[str, object]:
     """What a finished stage did, from its metrics."""
-    lines = [json.loads(line) for line in (spec.run_dir / "metrics.jsonl").read_text().splitlines()]
+    steps = read_metrics(spec.run_dir)
     return {
         "stage": spec.config.stage,
-        "steps": lines[-1]["step"],
-        "first_loss": lines[0]["loss"],
-        "last_loss": lines[-1]["loss"],
-        "seconds": sum(line["seconds"] for line in lines),
+        "steps": steps[-1]["step"],
+        "first_loss": steps[0]["loss"],
+        "last_loss": steps[-1]["loss"],
+        "seconds": sum(step["seconds"] for step in steps),
         "model": str(spec.model_dir),
     }
 

@@ -1,0 +1,26 @@
+"""Reading ``metrics.jsonl``: a line an optimizer step."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from libmoe.config.errors import DataError
+
+
+def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
+    """The steps of a run, in order; a last line cut short by a kill is left out.
+
+    Raises:
+        DataError: the run has no step.
+    """
+    path = run_dir / "metrics.jsonl"
+    steps = []
+    if path.is_file():
+        for line in path.read_text().splitlines():
+            try:
+                steps.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+    if not steps:
+        raise DataError(f"{path} holds no step: this run has not trained yet.")
+    return steps
