@@ -1,0 +1,75 @@
+"""From what the user asks for to the artifacts that have to be on the volume."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from entrypoint.catalog.schema import Artifact, Catalog
+from libmoe.config.errors import UsageError, nearest
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Artifacts to be on the volume: each annotation set is followed by what it needs."""
+
+    stages: tuple[str, ...]
+    artifacts: tuple[Artifact, ...]
+    annotations: dict[str, tuple[str, ...]]
+    """Stage to the selected annotation sets it trains on."""
+
+    def needs(self, catalog: Catalog, annotations: str) -> tuple[Artifact, ...]:
+        """What a training with one annotation set takes, the set itself first."""
+        return tuple(_with_needs(catalog, [annotations]).values())
+
+
+def select(catalog: Catalog, stages: Sequence[str] = (), only: Sequence[str] = ()) -> Selection:
+    """Everything the stages train on, or only what is named, with what that needs.
+
+    With both, the names must belong to the stages.
+
+    Raises:
+        UsageError: nothing is asked for, or a name is unknown, or is not part of the stages.
+    """
+    if not stages and not only:
+        raise UsageError("Say what to prepare: --stage 1, 2, 3 or all, or --only NAME.")
+    wanted = {stage: catalog.stages.get(stage, ()) for stage in stages}
+    for stage, annotations in wanted.items():
+        if not annotations:
+            raise UsageError(f"The catalogue {catalog.catalog.name!r} has nothing for stage {stage!r}.")
+    of_stages = _with_needs(catalog, [name for names in wanted.values() for name in names])
+    roots = _expand(catalog, only) if only else list(of_stages)
+    if stages:
+        for name in roots:
+            if name not in of_stages:
+                raise UsageError(
+                    f"{name!r} is not part of stage {' or '.join(stages)}: {nearest(name, of_stages)}"
+                )
+    artifacts = _with_needs(catalog, roots)
+    annotations_of = {
+        stage: tuple(name for name in names if name in artifacts) for stage, names in wanted.items()
+    }
+    return Selection(tuple(stages), tuple(artifacts.values()), annotations_of)
+
+
+def _expand(catalog: Catalog, names: Iterable[str]) -> list[str]:
+    known = {artifact.name for artifact in catalog.artifacts}
+    expanded: list[str] = []
+    for name in names:
+        if name in catalog.groups:
+            expanded += catalog.groups[name]
+        elif name in known:
+            expanded.append(name)
+        else:
+            raise UsageError(f"Unknown artifact {name!r}: {nearest(name, {*known, *catalog.groups})}")
+    return expanded
+
+
+def _with_needs(catalog: Catalog, names: Iterable[str]) -> dict[str, Artifact]:
+    """The named artifacts and what they need, each once, a need after the first that has it."""
+    chosen: dict[str, Artifact] = {}
+    waiting = list(names)
+    while waiting:
+        artifact = catalog.artifact(waiting.pop(0))
+        if artifact.name not in chosen:
+            chosen[artifact.name] = artifact
+            waiting = _expand(catalog, artifact.needs) + waiting
+    return chosen

@@ -1,0 +1,192 @@
+"""The data volume: the one owner of its paths, its receipts and its lock.
+
+A file under its final name is whole and verified; everything else lives in ``.libmoe/``.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from entrypoint.lock import WriterLock
+from libmoe.config.errors import VolumeError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def default_data_dir() -> Path:
+    """``$TOOLKIT_DIR/data`` where the guide's variable is set, else ``/data``."""
+    toolkit = os.environ.get("TOOLKIT_DIR")
+    return Path(toolkit) / "data" if toolkit else Path("/data")
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What came of an artifact: written last, so that its presence means it is whole."""
+
+    name: str
+    kind: str
+    destination: str
+    url: str
+    """As the catalogue names it."""
+    source: str
+    """The host it really came from: a mirror's, for instance."""
+    revision: str | None
+    commit: str | None
+    """The hub's commit at that time."""
+    sha256: str
+    size: int
+    files: int
+    unpacked_size: int
+    finished: str
+    tool: str
+    directories: dict[str, int] = field(default_factory=dict)
+    """Of an archive: folder (relative to the volume) to the number of files it put there."""
+
+
+@dataclass(frozen=True)
+class Volume:
+    """The folder that holds all data, and nothing outside it."""
+
+    root: Path
+
+    @property
+    def hidden(self) -> Path:
+        """What is ours: receipts, partial downloads, indexes, locks."""
+        return self.root / ".libmoe"
+
+    def path(self, relative: str) -> Path:
+        """A place on the volume, from its path relative to the root."""
+        return self.root / relative
+
+    def partial(self, name: str) -> Path:
+        """An artifact's download on its way."""
+        return self.hidden / "partial" / name
+
+    def partial_state(self, name: str) -> Path:
+        """What is known of that download."""
+        return self.hidden / "partial" / f"{name}.json"
+
+    def archive(self, name: str) -> Path:
+        """An archive that is whole and verified, waiting for its extraction or kept after it."""
+        return self.hidden / "archives" / f"{name}.zip"
+
+    def archive_state(self, name: str) -> Path:
+        """Where that archive came from."""
+        return self.hidden / "archives" / f"{name}.json"
+
+    def unpacking(self, name: str) -> Path:
+        """Members of an archive that are being written."""
+        return self.hidden / "unpacking" / name
+
+    def index_path(self, annotations: str) -> Path:
+        """The Arrow index of an annotation artifact."""
+        return self.hidden / "index" / f"{annotations}.arrow"
+
+    def audit_path(self, annotations: str) -> Path:
+        """The last audit of an annotation artifact."""
+        return self.hidden / "audit" / f"{annotations}.json"
+
+    def receipt_path(self, name: str) -> Path:
+        """An artifact's receipt."""
+        return self.hidden / "receipts" / f"{name}.json"
+
+    def receipt(self, name: str) -> Receipt | None:
+        """An artifact's receipt; None where it is not whole yet."""
+        try:
+            return Receipt(**json.loads(self.receipt_path(name).read_text()))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def write_receipt(self, receipt: Receipt) -> None:
+        """Says that an artifact is whole."""
+        write_json(self.receipt_path(receipt.name), asdict(receipt))
+
+    def free_bytes(self) -> int:
+        """What can be written, also before the folder exists."""
+        place = self.root.absolute()
+        while not place.is_dir():
+            place = place.parent
+        return shutil.disk_usage(place).free
+
+    def check(self) -> None:
+        """Makes the folder if its parent exists, and tries to write in it.
+
+        Raises:
+            VolumeError: says what is in the way.
+        """
+        parent = self.root.absolute().parent
+        if not self.root.is_dir() and not parent.is_dir():
+            raise VolumeError(
+                f"The data directory {self.root} cannot be made because {parent} is no folder: "
+                "create it or mount the volume there, or choose another with --data-dir."
+            )
+        with self.guard():
+            self.root.mkdir(exist_ok=True)
+            self.hidden.mkdir(exist_ok=True)
+            probe = self.hidden / f".{uuid.uuid4().hex}"
+            probe.write_bytes(b"writable")
+            probe.unlink()
+
+    def require(self) -> None:
+        """For commands that only read.
+
+        Raises:
+            VolumeError: there is no such folder.
+        """
+        if not self.root.is_dir():
+            raise VolumeError(
+                f"There is no data directory {self.root}: fill it with `libmoe prepare`, "
+                "or name another with --data-dir."
+            )
+
+    def lock(self) -> WriterLock:
+        """The right to write on the volume."""
+        return WriterLock(self.hidden / "lock", f"The volume {self.root}")
+
+    @contextlib.contextmanager
+    def guard(self) -> Iterator[None]:
+        """Turns the ways in which writing fails into one clear sentence.
+
+        Raises:
+            VolumeError: full, read-only, not permitted, or no place for a folder.
+        """
+        try:
+            yield
+        except OSError as error:
+            if error.errno in _FULL:
+                raise self.full() from error
+            if error.errno in _FORBIDDEN:
+                why = os.strerror(error.errno).lower()
+                raise VolumeError(
+                    f"{error.filename or self.root} cannot be written ({why}): give user {os.getuid()} "
+                    "the right to write there, mount it writable, or choose another with --data-dir."
+                ) from error
+            if isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError):
+                raise VolumeError(
+                    f"{error.filename or self.root} is in the way ({error.strerror.lower()}): "
+                    "move it, or choose another place with --data-dir."
+                ) from error
+            raise
+
+    def full(self) -> VolumeError:
+        """The error of a volume without space left."""
+        return VolumeError(
+            f"The volume {self.root} is full: free some space or choose a larger one with --data-dir; "
+            "then the same command continues."
+        )
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a small file so that it is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    temporary.write_text(json.dumps(value, indent=2) + "\n")
+    temporary.replace(path)
