@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from entrypoint.sample import rows
 from entrypoint.sample.album import ALBUM, HERE, Photo
@@ -19,39 +20,46 @@ TOKENIZER_FILES = {
 }
 
 
-# Name, address, the mixture's folder of these photographs, where the archive is unpacked, how.
-# Unpacked as a tree, an archive holds the folder's path below its destination.
-SFT_ARCHIVES = [
-    ("sample-coco", "http://images.cocodataset.org/zips/train2017.zip", "coco/train2017", "coco", "tree"),
-    ("sample-gqa", "https://downloads.cs.stanford.edu/nlp/data/gqa/images.zip", "gqa/images", "gqa", "tree"),
-    (
+class MixtureArchive(NamedTuple):
+    """The archive of one folder of the instruction mixture.
+
+    Unpacked as a tree, it holds the rest of the folder's path below its destination.
+    """
+
+    name: str
+    url: str
+    folder: str
+    destination: str
+    layout: str = "tree"
+
+
+def _dataset(name: str) -> str:
+    return f"{HUB}/datasets/libmoe/{name}/resolve/{REVISION}"
+
+
+_VG = "https://cs.stanford.edu/people/rak248/VG_100K_2"
+MIXTURE = [
+    MixtureArchive(
+        "sample-coco", "http://images.cocodataset.org/zips/train2017.zip", "coco/train2017", "coco"
+    ),
+    MixtureArchive(
+        "sample-gqa", "https://downloads.cs.stanford.edu/nlp/data/gqa/images.zip", "gqa/images", "gqa"
+    ),
+    MixtureArchive(
         "sample-ocr-vqa",
-        f"{HUB}/datasets/libmoe/sample-ocr-vqa/resolve/{REVISION}/ocr_vqa_images.zip",
+        f"{_dataset('sample-ocr-vqa')}/ocr_vqa_images.zip",
         "ocr_vqa/images",
         "ocr_vqa/images",
         "flatten",
     ),
-    (
+    MixtureArchive(
         "sample-textvqa",
         "https://dl.fbaipublicfiles.com/textvqa/images/train_val_images.zip",
         "textvqa/train_images",
         "textvqa",
-        "tree",
     ),
-    (
-        "sample-vg-1",
-        "https://cs.stanford.edu/people/rak248/VG_100K_2/images.zip",
-        "vg/VG_100K",
-        "vg",
-        "tree",
-    ),
-    (
-        "sample-vg-2",
-        "https://cs.stanford.edu/people/rak248/VG_100K_2/images2.zip",
-        "vg/VG_100K_2",
-        "vg",
-        "tree",
-    ),
+    MixtureArchive("sample-vg-1", f"{_VG}/images.zip", "vg/VG_100K", "vg"),
+    MixtureArchive("sample-vg-2", f"{_VG}/images2.zip", "vg/VG_100K_2", "vg"),
 ]
 
 
@@ -74,21 +82,17 @@ def artifacts() -> list[Artifact]:
         _annotations("pretrain", rows.pretrain_rows(), ["sample-pretrain-images"], image_root="images"),
         _archive(
             "sample-pretrain-images",
-            f"{HUB}/{_dataset('sample-pretrain')}/images.zip",
+            f"{_dataset('sample-pretrain')}/images.zip",
             "images",
             ALBUM.photos,
             rows.pretrain_image,
         ),
         _annotations("pft", rows.pft_rows(), ["sample-pft-images-0", "sample-pft-images-1"], image_root=""),
         *(_pft_archive(half) for half in (0, 1)),
-        _annotations("sft", rows.sft_rows(), [name for name, *_ in SFT_ARCHIVES], image_root=""),
-        *(_sft_archive(*entry) for entry in SFT_ARCHIVES),
+        _annotations("sft", rows.sft_rows(), [archive.name for archive in MIXTURE], image_root=""),
+        *(_mixture_archive(archive) for archive in MIXTURE),
         *(_tokenizer_file(name, file) for name, file in TOKENIZER_FILES.items()),
     ]
-
-
-def _dataset(name: str) -> str:
-    return f"datasets/libmoe/{name}/resolve/{REVISION}"
 
 
 def _annotations(stage: str, content: list[rows.Row], images: list[str], image_root: str) -> Artifact:
@@ -96,7 +100,7 @@ def _annotations(stage: str, content: list[rows.Row], images: list[str], image_r
     return Artifact(
         name=f"sample-{stage}-json",
         kind="annotations",
-        url=f"{HUB}/{_dataset(f'sample-{stage}')}/{file}",
+        url=f"{_dataset(f'sample-{stage}')}/{file}",
         licence=OWN_LICENCE,
         destination=f"jsons/{file}",
         content=(json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode(),
@@ -120,7 +124,7 @@ def _pft_archive(half: int) -> Artifact:
     chunk = f"image_chunks/images_{half}"
     return _archive(
         f"sample-pft-images-{half}",
-        f"{HUB}/{_dataset('sample-pft')}/allava_laion/{chunk}.zip",
+        f"{_dataset('sample-pft')}/allava_laion/{chunk}.zip",
         "allava_laion/images",
         [photo for photo in ALBUM.photos if photo.number % 2 == half],
         lambda photo: f"{chunk}/{rows.pft_image(photo).rpartition('/')[2]}",
@@ -128,11 +132,16 @@ def _pft_archive(half: int) -> Artifact:
     )
 
 
-def _sft_archive(name: str, url: str, folder: str, destination: str, layout: str) -> Artifact:
-    photos = [photo for photo in ALBUM.photos if photo.folder == folder]
-    prefix = f"{destination}/" if layout == "tree" else ""
+def _mixture_archive(archive: MixtureArchive) -> Artifact:
+    photos = [photo for photo in ALBUM.photos if photo.folder == archive.folder]
+    below = f"{archive.destination}/" if archive.layout == "tree" else ""
     return _archive(
-        name, url, destination, photos, lambda photo: rows.sft_image(photo).removeprefix(prefix), layout
+        archive.name,
+        archive.url,
+        archive.destination,
+        photos,
+        lambda photo: rows.sft_image(photo).removeprefix(below),
+        archive.layout,
     )
 
 

@@ -7,6 +7,7 @@ checked-in catalogue.
 import argparse
 import hashlib
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -91,8 +92,12 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.catalog:
         CATALOG.write_text(catalogue(), encoding="utf-8")
-    else:
+        return
+    try:
         build(arguments.folder)
+    except VolumeError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":
