@@ -1,0 +1,79 @@
+"""The rows of an annotation index, read where they lie: a loader worker maps the file and copies one row."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from libmoe.config.annotations import CONVERSATIONS, FROM, ID, IMAGES, VALUE
+from libmoe.config.errors import DataError
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one speaker (``human`` or ``gpt``) says."""
+
+    speaker: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One annotation; ``images`` are paths relative to the volume's root."""
+
+    id: str
+    images: tuple[str, ...]
+    turns: tuple[Turn, ...]
+
+
+class Rows:
+    """A sequence of rows over a memory-mapped index; pickles as its path alone, each process maps it anew."""
+
+    def __init__(self, index: Path) -> None:
+        self._index = index
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_index": self._index}
+
+    def __len__(self) -> int:
+        return self._table.num_rows
+
+    def __getitem__(self, number: int) -> Row:
+        (row,) = self._table.slice(number, 1).to_pylist()
+        turns = tuple(Turn(turn[FROM], turn[VALUE]) for turn in row[CONVERSATIONS])
+        return Row(row[ID], tuple(row[IMAGES]), turns)
+
+    def image_counts(self) -> np.ndarray:
+        """Images of each row, without reading a row: (rows,) int64."""
+        counts = [pc.list_value_length(batch.column(IMAGES)).to_numpy() for batch in self._batches()]
+        return np.concatenate([np.zeros(0, np.int64), *counts]).astype(np.int64)
+
+    def text_lengths(self) -> np.ndarray:
+        """Bytes of text of each row, from the index's offsets alone: (rows,) int64."""
+        lengths = [_text_lengths(batch.column(CONVERSATIONS)) for batch in self._batches()]
+        return np.concatenate([np.zeros(0, np.int64), *lengths])
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        return iter(self._table.to_batches())
+
+    @cached_property
+    def _table(self) -> pa.Table:
+        try:
+            return pa.ipc.open_file(pa.memory_map(str(self._index))).read_all()
+        except (pa.ArrowInvalid, OSError) as error:
+            raise DataError(
+                f"The index {self._index} cannot be read ({error}): delete it and run `libmoe prepare` again."
+            ) from error
+
+
+def _text_lengths(conversations: pa.ListArray) -> np.ndarray:
+    values = pc.struct_field(conversations.flatten(), VALUE)
+    bytes_of_turn = pc.fill_null(pc.binary_length(values), 0).to_numpy()
+    before = np.concatenate([[0], np.cumsum(bytes_of_turn, dtype=np.int64)])
+    offsets = conversations.offsets.to_numpy() - conversations.offsets[0].as_py()
+    return before[offsets[1:]] - before[offsets[:-1]]
