@@ -1,4 +1,4 @@
-"""Samples to a batch: padded on the right, every batch with at least one image."""
+"""Samples to a batch, padded on the right."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -25,28 +25,13 @@ class BatchFacts:
 
 @dataclass(frozen=True)
 class Collator:
-    """Stacks samples.
-
-    A batch of text alone gets one blank image whose tokens lie behind the end of its shortest row, masked
-    like padding. Nothing attends to it and nothing is learnt from it, yet tower and connector run on every
-    rank and all of their parameters get a gradient (of zero): under ZeRO-3 a rank that skipped them would
-    hang the others.
-
-    Args:
-        image_tokens: placeholder tokens of one image.
-        image_size: (height, width) of the processor's images.
-    """
+    """Stacks samples; a batch of text alone has no ``pixel_values``."""
 
     pad_id: int
-    image_id: int
-    image_tokens: int
-    image_size: tuple[int, int]
 
     def __call__(self, samples: list[Sample]) -> dict[str, Any]:
         """``input_ids``, ``labels``, ``attention_mask`` (B, L); ``pixel_values`` (I, 3, H, W); ``facts``."""
         ids = [sample.input_ids for sample in samples]
-        labels = [sample.labels for sample in samples]
-        mask = [torch.ones_like(row) for row in ids]
         images = [image for sample in samples for image in sample.images]
         facts = BatchFacts(
             rows=tuple(sample.row_id for sample in samples),
@@ -54,17 +39,13 @@ class Collator:
             images=len(images),
             unlabelled=tuple(sample.row_id for sample in samples if not _learns(sample)),
         )
-        if not images:
-            images = [torch.zeros(3, *self.image_size)]
-            shortest = min(range(len(ids)), key=lambda number: len(ids[number]))
-            ids[shortest] = torch.cat([ids[shortest], torch.full((self.image_tokens,), self.image_id)])
-        return {
+        batch = {
             "input_ids": _pad(ids, self.pad_id),
-            "labels": _pad_to(ids, labels, IGNORED),
-            "attention_mask": _pad_to(ids, mask, 0),
-            "pixel_values": torch.stack(images),
+            "labels": _pad([sample.labels for sample in samples], IGNORED),
+            "attention_mask": _pad([torch.ones_like(row) for row in ids], 0),
             "facts": facts,
         }
+        return {**batch, "pixel_values": torch.stack(images)} if images else batch
 
 
 def _learns(sample: Sample) -> bool:
@@ -74,12 +55,3 @@ def _learns(sample: Sample) -> bool:
 
 def _pad(rows: list[Tensor], value: int) -> Tensor:
     return pad_sequence(rows, batch_first=True, padding_value=value)
-
-
-def _pad_to(widest: list[Tensor], rows: list[Tensor], value: int) -> Tensor:
-    """Pads ``rows`` as wide as ``widest`` would be."""
-    width = max(map(len, widest))
-    padded = torch.full((len(rows), width), value)
-    for number, row in enumerate(rows):
-        padded[number, : len(row)] = row
-    return padded
