@@ -1,0 +1,110 @@
+"""Text about images from a trained checkpoint: ``python -m libmoe.generate``."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from libmoe.config.errors import DataError, LibmoeError, UsageError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+class Captioner:
+    """A checkpoint ready to answer prompts about images, on the GPU where there is one.
+
+    Args:
+        checkpoint: a folder that training saved: weights, configuration and processor.
+
+    Raises:
+        ConfigError: the folder is missing, is not libmoe's, or its tensors do not fit its configuration.
+        DataError: its weights are damaged.
+    """
+
+    def __init__(self, checkpoint: Path) -> None:
+        import torch
+
+        from libmoe.model.checkpoint import load_checkpoint
+
+        model, self.processor = load_checkpoint(checkpoint)
+        self.model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+    def generate(self, images: "Sequence[Image | Path]", prompt: str, max_new_tokens: int = 128) -> str:
+        """The model's answer to ``prompt`` about ``images``, by greedy decoding.
+
+        Raises:
+            UsageError: the prompt is empty or places images itself.
+            DataError: an image is missing or cannot be decoded.
+        """
+        import torch
+
+        text = self._chat(len(images), prompt)
+        pictures = [_decode(image) if isinstance(image, Path) else image.convert("RGB") for image in images]
+        inputs = self.processor(images=pictures or None, text=text, return_tensors="pt").to(self.model.device)
+        with torch.inference_mode():
+            tokens = self.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
+        answer = tokens[0, inputs.input_ids.shape[1] :]
+        return self.processor.tokenizer.decode(answer, skip_special_tokens=True).strip()
+
+    def _chat(self, images: int, prompt: str) -> str:
+        placeholder = self.processor.image_token
+        if not prompt.strip():
+            raise UsageError(
+                "The prompt is empty: say what you want to know, as in --prompt 'Describe the image.'"
+            )
+        if placeholder in prompt:
+            raise UsageError(
+                f"The prompt holds {placeholder}: leave it out, images are placed before the prompt."
+            )
+        turn = {"role": "user", "content": f"{placeholder}\n" * images + prompt}
+        return self.processor.tokenizer.apply_chat_template(
+            [turn], tokenize=False, add_generation_prompt=True
+        )
+
+
+def _decode(path: Path) -> "Image":
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as image:
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except FileNotFoundError as error:
+        raise DataError(f"There is no image {path}: check --image.") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"The image {path} cannot be decoded ({error}): give another file.") from error
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m libmoe.generate", description=__doc__)
+    parser.add_argument(
+        "--checkpoint", type=Path, required=True, help="folder that training saved, as RUN/model"
+    )
+    parser.add_argument("--image", type=Path, action="append", default=[], help="image file; may be repeated")
+    parser.add_argument("--prompt", required=True, help="what to ask about the images")
+    parser.add_argument("--max-new-tokens", type=int, default=128, help="longest answer, in tokens")
+    parser.add_argument("--json", action="store_true", help="print a JSON object instead of the text alone")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints the answer on stdout; an error is one sentence on stderr and its exit code."""
+    arguments = _arguments(argv)
+    try:
+        if arguments.max_new_tokens < 1:
+            raise UsageError(f"--max-new-tokens must be at least 1; got {arguments.max_new_tokens}.")
+        text = Captioner(arguments.checkpoint).generate(
+            arguments.image, arguments.prompt, arguments.max_new_tokens
+        )
+    except LibmoeError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    result = {"text": text, "prompt": arguments.prompt, "images": [str(path) for path in arguments.image]}
+    sys.stdout.write((json.dumps(result, ensure_ascii=False) if arguments.json else text) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

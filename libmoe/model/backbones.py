@@ -1,0 +1,60 @@
+"""The transformers configurations of tower and language model."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, PreTrainedConfig
+
+from libmoe.config.errors import ConfigError
+from libmoe.config.schema import BackboneConfig
+
+_NOT_ARCHITECTURE = (
+    "architectures",
+    "auto_map",
+    "dtype",
+    "torch_dtype",
+    "transformers_version",
+    "_name_or_path",
+)
+
+
+def backbone_config(settings: BackboneConfig, shipped: Mapping[str, Any]) -> PreTrainedConfig:
+    """What the weights' own ``config.json`` says (such as its position scaling), then what the settings say.
+
+    Args:
+        shipped: the ``config.json`` of the weights, or of the composite model that contains the backbone;
+            empty where there is none.
+
+    Raises:
+        ConfigError: the model type is unknown, or is not the weights' own.
+    """
+    model_type = settings.config.get("model_type")
+    values = {**_own_part(shipped, model_type, settings.weights), **settings.config}
+    kept = {key: value for key, value in values.items() if key not in (*_NOT_ARCHITECTURE, "model_type")}
+    try:
+        return AutoConfig.for_model(model_type, **kept)
+    except ValueError as error:
+        raise ConfigError(
+            f"transformers cannot make a {model_type!r} configuration of the preset: {error}"
+        ) from error
+
+
+def shipped_config(folder: Path | None) -> dict[str, Any]:
+    """The ``config.json`` in a folder of weights; empty where there is none."""
+    path = folder / "config.json" if folder is not None else None
+    return json.loads(path.read_text()) if path is not None and path.is_file() else {}
+
+
+def _own_part(shipped: Mapping[str, Any], model_type: str | None, weights: str | None) -> Mapping[str, Any]:
+    if not shipped or shipped.get("model_type") == model_type:
+        return shipped
+    for key in ("vision_config", "text_config"):
+        part = shipped.get(key, {})
+        if part.get("model_type") == model_type:
+            return part
+    raise ConfigError(
+        f"The weights {weights} are of model type {shipped.get('model_type')!r}, not {model_type!r}: "
+        "correct the preset's model_type or weights."
+    )

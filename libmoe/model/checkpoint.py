@@ -1,0 +1,51 @@
+"""A saved model folder, back as a model and its processor."""
+
+import json
+from pathlib import Path
+
+import torch
+from transformers import LlavaProcessor
+from transformers.utils.logging import disable_progress_bar
+
+from libmoe.config.errors import ConfigError
+from libmoe.model.config import LibmoeConfig
+from libmoe.model.modeling import LibmoeForConditionalGeneration
+from libmoe.model.processor import stop_token_ids
+from libmoe.model.sources import read_checkpoint
+from libmoe.model.weights import load
+
+
+def load_checkpoint(folder: Path) -> tuple[LibmoeForConditionalGeneration, LlavaProcessor]:
+    """Model (in the type it was saved in) and processor.
+
+    Raises:
+        ConfigError: the folder is missing, is not libmoe's, or its tensors do not fit its configuration.
+        DataError: its weights are damaged.
+    """
+    config = _saved_config(folder)
+    disable_progress_bar()
+    try:
+        processor = LlavaProcessor.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{folder} has no readable processor: save the model with its processor."
+        ) from error
+    model = load(config, read_checkpoint(folder), f"The checkpoint {folder}", seed=0, dtype=config.dtype)
+    model.generation_config.eos_token_id = stop_token_ids(processor.tokenizer)
+    model.generation_config.pad_token_id = processor.tokenizer.pad_token_id
+    return model, processor
+
+
+def _saved_config(folder: Path) -> LibmoeConfig:
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ConfigError(
+            f"There is no checkpoint in {folder}: give the folder that holds config.json, as RUN/model."
+        )
+    values = json.loads(path.read_text())
+    if values.get("model_type") != LibmoeConfig.model_type:
+        raise ConfigError(
+            f"{folder} holds a {values.get('model_type')!r} model, not {LibmoeConfig.model_type!r}: "
+            "give a folder that libmoe saved."
+        )
+    return LibmoeConfig.from_dict({"dtype": torch.float32, **values})

@@ -1,0 +1,45 @@
+"""What a checkpoint's ``config.json`` says: LLaVA's settings, the scales of vision features, the experts."""
+
+from typing import Any
+
+from huggingface_hub.dataclasses import strict
+from transformers import LlavaConfig
+
+from libmoe.config.schema import MoEConfig
+
+
+@strict
+class LibmoeConfig(LlavaConfig):
+    """transformers' ``LlavaConfig`` plus what libmoe adds.
+
+    Args:
+        scales: multiples of the tower's image size at which an image is looked at.
+        moe: ``libmoe.config.schema.MoEConfig`` as a dictionary; None or the name "none" is a dense model.
+    """
+
+    model_type = "libmoe_llava"
+
+    scales: list[int] | tuple[int, ...] = (1,)
+    moe: dict[str, Any] | None = None
+
+    @property
+    def moe_settings(self) -> MoEConfig:
+        """The typed form of ``moe``."""
+        return MoEConfig.model_validate(self.moe or {})
+
+    @property
+    def pixels(self) -> int:
+        """Side of the square images that the model takes: the largest scale's."""
+        return self.vision_config.image_size * max(self.scales)
+
+    @property
+    def grid(self) -> int:
+        """Side of the square of tokens that stand for one image."""
+        return self.vision_config.image_size // self.vision_config.patch_size
+
+    @property
+    def vision_layers(self) -> int:
+        """How many of the tower's layers are computed: those before the hidden state that is read."""
+        layers = self.vision_config.num_hidden_layers
+        chosen = self.vision_feature_layer
+        return chosen if chosen >= 0 else layers + 1 + chosen

@@ -1,0 +1,112 @@
+"""LLaVA with multi-scale vision features and mixture-of-experts MLPs, as transformers model classes."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, LlavaForConditionalGeneration, LlavaModel, LlavaPreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from libmoe.config.schema import MoEConfig, Part
+from libmoe.model.config import LibmoeConfig
+from libmoe.model.connector import Connector
+from libmoe.model.multiscale import multiscale_features
+from libmoe.model.tower import build_tower, patch_features
+from libmoe.moe import MoEMLP, Router, moe_layers
+
+
+class LibmoePreTrainedModel(LlavaPreTrainedModel):
+    """What transformers needs to know about the modules that libmoe adds."""
+
+    config_class = LibmoeConfig
+    config: LibmoeConfig
+    _no_split_modules = ["Connector", "MoEMLP"]  # noqa: RUF012
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, Router):
+            init.normal_(module.weight, std=module.std)
+        else:
+            super()._init_weights(module)
+
+
+class LibmoeModel(LibmoePreTrainedModel, LlavaModel):
+    """Tower, connector and language model without its head."""
+
+    def __init__(self, config: LibmoeConfig) -> None:
+        super(LlavaModel, self).__init__(config)  # LlavaModel's own would build the dense parts in full
+        self.vision_tower = build_tower(config)
+        self.multi_modal_projector: nn.Module = Connector(config)
+        self.language_model = AutoModel.from_config(config.text_config)
+        self._mix_experts(config.moe_settings)
+        self.post_init()
+
+    def _mix_experts(self, settings: MoEConfig) -> None:
+        if settings.name == "none":
+            return
+        if "vision" in settings.where:
+            for layer in self.vision_tower.encoder.layers:
+                layer.mlp = MoEMLP(layer.mlp, settings)
+        if "connector" in settings.where:
+            self.multi_modal_projector = MoEMLP(self.multi_modal_projector, settings)
+
+    def get_image_features(self, pixel_values: Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
+        """``(N, 3, pixels, pixels)`` images to N ``(grid * grid, D)`` embeddings, as ``pooler_output``."""
+
+        def tower(tiles: Tensor) -> Tensor:
+            return patch_features(self.vision_tower, tiles, self.config.grid)
+
+        size = self.config.vision_config.image_size
+        features = multiscale_features(tower, pixel_values, self.config.scales, size)
+        embeddings = self.multi_modal_projector(features)
+        images = list(embeddings) or [embeddings.flatten(0, 1)]  # LlavaModel concatenates, so never nothing
+        return BaseModelOutputWithPooling(last_hidden_state=features, pooler_output=images)
+
+    def forward(
+        self, input_ids: Tensor | None = None, pixel_values: Tensor | None = None, **kwargs: Any
+    ) -> Any:
+        """As ``LlavaModel``; ``pixel_values`` holds the images of the batch in the order of their tokens."""
+        if pixel_values is None and self.training:
+            pixel_values = self._no_images()
+        return super().forward(input_ids=input_ids, pixel_values=pixel_values, **kwargs)
+
+    def _no_images(self) -> Tensor:
+        """Zero images, so that text-only batches pass through every module, almost for free.
+
+        Ranks that issue different collectives wait for each other for ever: ZeRO-3 gathers weights where a
+        module is called, and ZeRO-2 reduces gradients where one arrives.
+        """
+        side = self.config.pixels
+        return torch.empty(0, 3, side, side, device=self.device)
+
+
+class LibmoeForConditionalGeneration(LibmoePreTrainedModel, LlavaForConditionalGeneration):
+    """The whole model: what training optimises and ``from_pretrained`` loads."""
+
+    def __init__(self, config: LibmoeConfig) -> None:
+        super(LlavaForConditionalGeneration, self).__init__(config)
+        self.model = LibmoeModel(config)
+        self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
+        self.post_init()
+
+    def moe_layers(self) -> Iterator[MoEMLP]:
+        """Every mixture-of-experts layer, tower first."""
+        return (layer for _, layer in moe_layers(self))
+
+    def part(self, name: Part) -> list[nn.Module]:
+        """The modules that one part of the model consists of."""
+        parts: dict[Part, list[nn.Module]] = {
+            "vision": [self.model.vision_tower],
+            "connector": [self.model.multi_modal_projector],
+            "language": [self.model.language_model, self.lm_head],
+        }
+        return parts[name]
+
+    def set_trainable(self, parts: Iterable[Part]) -> None:
+        """Freezes everything but ``parts``."""
+        self.requires_grad_(False)
+        for name in parts:
+            for module in self.part(name):
+                module.requires_grad_(True)

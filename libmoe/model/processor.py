@@ -1,0 +1,69 @@
+"""The processor: images to pixels, text to tokens, and how many tokens stand for an image."""
+
+from pathlib import Path
+
+from transformers import AddedToken, AutoTokenizer, LlavaProcessor, PreTrainedTokenizerBase
+from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
+
+from libmoe.config.errors import ConfigError
+from libmoe.config.schema import RunConfig
+
+IMAGE_TOKEN = "<image>"
+
+
+def build_processor(run: RunConfig, models_dir: Path) -> LlavaProcessor:
+    """transformers' own LLaVA processor, set up for multi-scale features.
+
+    Pixels are delivered at the largest scale, and one token stands for that many patches' width.
+
+    Raises:
+        ConfigError: the tokenizer is not on the volume.
+    """
+    vision = run.model.vision.config
+    largest = max(run.model.scales)
+    side = vision["image_size"] * largest
+    pixels = LlavaImageProcessorPil(
+        size={"height": side, "width": side},
+        do_center_crop=False,
+        do_pad=run.data.image_shape == "pad",
+        image_mean=[0.5, 0.5, 0.5],
+        image_std=[0.5, 0.5, 0.5],
+    )
+    tokenizer = load_tokenizer(models_dir / run.model.tokenizer)
+    return LlavaProcessor(
+        image_processor=pixels,
+        tokenizer=tokenizer,
+        patch_size=vision["patch_size"] * largest,
+        vision_feature_select_strategy="full",
+        chat_template=tokenizer.chat_template,
+        image_token=IMAGE_TOKEN,
+    )
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer in ``folder`` with an ``<image>`` token.
+
+    Raises:
+        ConfigError: there is none, or it cannot be read.
+    """
+    if not (folder / "tokenizer_config.json").is_file():
+        raise ConfigError(f"There is no tokenizer in {folder}: fetch it with `libmoe prepare`.")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"The tokenizer in {folder} cannot be read: {error}") from error
+    tokenizer.add_tokens([AddedToken(IMAGE_TOKEN, special=True, normalized=False)], special_tokens=True)
+    return tokenizer
+
+
+def stop_token_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """What ends an answer: the end of text, and the token the chat template puts after an assistant's words."""
+    stops = {tokenizer.eos_token_id}
+    if tokenizer.chat_template:
+        answer = "libmoe-answer"
+        turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": answer}]
+        rendered = tokenizer.apply_chat_template(turns, tokenize=False)
+        after = tokenizer(rendered.rpartition(answer)[2], add_special_tokens=False).input_ids
+        added = tokenizer.added_tokens_decoder
+        stops |= {token for token in after[:1] if token in added and added[token].special}
+    return sorted(stops - {None})

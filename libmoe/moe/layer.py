@@ -1,0 +1,67 @@
+"""The mixture-of-experts layer: route, dispatch, compute, combine."""
+
+from collections.abc import Iterator
+
+from torch import Tensor, nn
+
+from libmoe.config.schema import MoEConfig
+from libmoe.moe.dispatch import Segments
+from libmoe.moe.experts import experts_like
+from libmoe.moe.losses import balance_loss, ride, z_loss
+from libmoe.moe.routers import Routing, make_router
+
+
+class MoEMLP(nn.Module):
+    """Takes the place of a dense MLP: ``(..., S, D)`` to ``(..., S, D')``, S the tokens of one sequence.
+
+    ``balance_loss`` and ``z_loss`` hold the last training forward's values, detached and without coefficient;
+    None where that forward computed none (coefficient 0, no token, or nothing to train).
+    """
+
+    balance_loss: Tensor | None
+    z_loss: Tensor | None
+
+    def __init__(self, dense: nn.Module, settings: MoEConfig) -> None:
+        """Experts of the shape of ``dense``; its values are not copied (see ``libmoe.moe.upcycle``).
+
+        Raises:
+            ConfigError: the dense module is no MLP that can be upcycled, or the settings do not fit together.
+        """
+        super().__init__()
+        self.experts = experts_like(dense, settings.experts)
+        self.router = make_router(self.experts.in_features, settings)
+        self.balance_coefficient = settings.balance_coefficient
+        self.z_coefficient = settings.z_coefficient
+        self.balance_loss = None
+        self.z_loss = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        x_TD = x.reshape(-1, x.shape[-1])
+        routing = self.router(x_TD)
+        segments = Segments.of(routing.expert_TK, self.router.experts)
+        y_AD = self.experts(segments.dispatch(x_TD), segments)
+        y_TD = segments.combine(y_AD, routing.weight_TK)
+        y_TD = self._with_losses(y_TD, routing, sequence=x.shape[-2])
+        return y_TD.view(*x.shape[:-1], y_TD.shape[-1])
+
+    def _with_losses(self, y_TD: Tensor, routing: Routing, sequence: int) -> Tensor:
+        self.balance_loss = self.z_loss = None
+        if not routing.logits_TE.requires_grad or not len(y_TD):
+            return y_TD
+        if self.balance_coefficient:
+            shape = (-1, sequence)
+            balance = balance_loss(
+                routing.probability_TE.unflatten(0, shape), routing.expert_TK.unflatten(0, shape)
+            )
+            self.balance_loss = balance.detach()
+            y_TD = ride(y_TD, self.balance_coefficient * balance)
+        if self.z_coefficient:
+            z = z_loss(routing.logits_TE)
+            self.z_loss = z.detach()
+            y_TD = ride(y_TD, self.z_coefficient * z)
+        return y_TD
+
+
+def moe_layers(model: nn.Module) -> Iterator[tuple[str, MoEMLP]]:
+    """Every mixture-of-experts layer in ``model`` with its dotted path, in order of construction."""
+    return ((path, module) for path, module in model.named_modules() if isinstance(module, MoEMLP))
