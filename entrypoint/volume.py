@@ -10,7 +10,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +47,6 @@ class Receipt:
     unpacked_size: int
     finished: str
     tool: str
-    directories: dict[str, int] = field(default_factory=dict)
-    """Of an archive: folder (relative to the volume) to the number of files it put there."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +169,7 @@ class Volume:
                 ) from error
             if isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError):
                 raise VolumeError(
-                    f"{error.filename or self.root} is in the way ({error.strerror.lower()}): "
+                    f"{error.filename or self.root} is in the way ({os.strerror(error.errno or 0).lower()}): "
                     "move it, or choose another place with --data-dir."
                 ) from error
             raise
@@ -184,9 +182,14 @@ class Volume:
         )
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Writes a small file so that it is there whole or not at all."""
+def write_text(path: Path, text: str) -> None:
+    """Writes a file so that it is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    temporary.write_text(json.dumps(value, indent=2) + "\n")
+    temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """The same for a value as JSON."""
+    write_text(path, json.dumps(value, indent=2) + "\n")

@@ -1,0 +1,131 @@
+"""Downloads with aria2c, our transport.
+
+It is disposable: what is known of a download is in our own record; aria2 keeps the bytes and the control file
+that says which pieces are there.
+"""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from entrypoint.prepare.control import control_path
+from entrypoint.prepare.daemon import Daemon, end_leftover
+from entrypoint.prepare.retry import UnreachableError
+from entrypoint.volume import Volume
+from libmoe.config.errors import VolumeError
+
+if TYPE_CHECKING:
+    import aria2p
+
+_NO_SPACE = 9
+_FILE_TROUBLE = (15, 16, 17, 18)
+_CANNOT_CONTINUE = (8, 10)
+_FIRST_POLL_SECONDS = 0.01
+_POLL_SECONDS = 0.1
+_FIELDS = ["status", "completedLength", "totalLength", "errorCode", "errorMessage"]
+
+
+class StoppedError(Exception):
+    """A download was told to stop; what came so far is kept."""
+
+
+class _GaveUpError(Exception):
+    """aria2's reason for giving a download up."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message or f"aria2 error {code}")
+        self.code = code
+
+
+class Aria2:
+    """aria2c for as long as the context lasts; started with the first download."""
+
+    def __init__(self, volume: Volume, user_agent: str, stop: threading.Event) -> None:
+        """``stop``, once set, ends every download with `StoppedError`."""
+        self._volume = volume
+        self._user_agent = user_agent
+        self._stop = stop
+        self._starting = threading.Lock()
+        self._daemon: Daemon | None = None
+        self._allocation = "falloc"
+
+    def __enter__(self) -> "Aria2":
+        end_leftover(self._volume.hidden)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._daemon is not None:
+            self._daemon.stop()
+            end_leftover(self._volume.hidden)
+
+    def download(
+        self, location: str, path: Path, connections: int, progress: Callable[[int, int], None]
+    ) -> None:
+        """Fetches to ``path``, continuing what is there; returns when every byte is.
+
+        Args:
+            progress: called with bytes done and bytes in all (0: unknown).
+
+        Raises:
+            UnreachableError: the connection failed; what came is kept.
+            StoppedError: we were told to stop; what came is kept.
+            VolumeError: the volume is full or cannot be written.
+        """
+        try:
+            self._run(location, path, connections, progress)
+        except _GaveUpError as reason:
+            if "fallocate" not in str(reason) or self._allocation == "none":
+                raise self._as_error(reason, path) from reason
+            self._allocation = "none"  # a file system that cannot reserve space
+            self._run(location, path, connections, progress)
+
+    def _run(self, location: str, path: Path, connections: int, progress: Callable[[int, int], None]) -> None:
+        import aria2p
+        import requests
+
+        options = {
+            "dir": str(path.parent.absolute()),
+            "out": path.name,
+            "split": str(connections),
+            "max-connection-per-server": str(connections),
+            "file-allocation": self._allocation,
+        }
+        try:
+            client = self._client()
+            gid = client.add_uri([location], options)
+            self._follow(client, gid, progress)
+        except (requests.RequestException, aria2p.ClientException) as error:
+            raise UnreachableError(f"could not be fetched because aria2c failed ({error})") from error
+
+    def _client(self) -> "aria2p.Client":
+        with self._starting:
+            if self._daemon is None or not self._daemon.alive():
+                self._daemon = Daemon(self._volume.hidden, self._user_agent)
+            return self._daemon.client
+
+    def _follow(self, client: "aria2p.Client", gid: str, progress: Callable[[int, int], None]) -> None:
+        pause = _FIRST_POLL_SECONDS
+        while True:
+            told = client.tell_status(gid, _FIELDS)
+            progress(int(told["completedLength"]), int(told["totalLength"]))
+            if told["status"] == "complete":
+                return
+            if told["status"] in ("error", "removed"):
+                raise _GaveUpError(int(told.get("errorCode", 1)), told.get("errorMessage", ""))
+            if self._stop.wait(pause):
+                client.force_pause(gid)
+                raise StoppedError
+            pause = min(2 * pause, _POLL_SECONDS)
+
+    def _as_error(self, reason: _GaveUpError, path: Path) -> Exception:
+        if reason.code == _NO_SPACE:
+            return self._volume.full()
+        if reason.code in _FILE_TROUBLE:
+            return VolumeError(
+                f"{path} cannot be written ({reason}): check the volume, or choose another with --data-dir."
+            )
+        if reason.code in _CANNOT_CONTINUE:
+            path.unlink(missing_ok=True)
+            control_path(path).unlink(missing_ok=True)
+        return UnreachableError(f"failed ({reason})")

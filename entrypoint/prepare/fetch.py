@@ -1,0 +1,148 @@
+"""Fetches artifacts, two at once, each from its URLs in order of preference; waits for what may pass."""
+
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from types import TracebackType
+from urllib.parse import urlsplit
+
+from entrypoint.catalog.schema import Artifact
+from entrypoint.prepare.addresses import Addresses
+from entrypoint.prepare.aria2 import Aria2, StoppedError
+from entrypoint.prepare.control import bytes_done
+from entrypoint.prepare.download import BadBytesError, Download, Record
+from entrypoint.prepare.events import Emit, Failed, Skipped, Waiting
+from entrypoint.prepare.retry import Patience, RefusedError, Retry, UnreachableError
+from entrypoint.prepare.source import Resolver
+from entrypoint.prepare.tool import TOOL
+from entrypoint.volume import Volume
+from libmoe.config.errors import DataError, LibmoeError, UnavailableError
+
+AT_ONCE = 2
+"""One is fetched while the one before is unpacked: archives do not pile up on the volume."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to fetch and unpack."""
+
+    addresses: Addresses = field(default_factory=Addresses)
+    connections: int = 16
+    """A file; a host's own limit in the catalogue goes first."""
+    jobs: int = field(default_factory=lambda: os.cpu_count() or 1)
+    keep_archives: bool = False
+    retry: Retry = field(default_factory=Retry)
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """An artifact whose bytes are in the partial folder, whole and verified."""
+
+    artifact: Artifact
+    record: Record
+
+
+class Fetcher:
+    """Fetches while the context lasts; leaving it stops what is under way and keeps what came."""
+
+    def __init__(self, volume: Volume, options: Options, limits: Mapping[str, int], emit: Emit) -> None:
+        """``limits``: host to the connections it bears."""
+        self._volume = volume
+        self._options = options
+        self._limits = limits
+        self._emit = emit
+        self._stop = threading.Event()
+        self._aria2 = Aria2(volume, TOOL, self._stop)
+        self._resolver = Resolver(options.addresses, TOOL)
+        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="fetch")
+        self.failures: list[LibmoeError] = []
+
+    def __enter__(self) -> "Fetcher":
+        self._volume.partial("").mkdir(parents=True, exist_ok=True)
+        self._aria2.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._aria2.__exit__(kind, error, trace)
+        self._resolver.__exit__(kind, error, trace)
+
+    def fetch(self, artifacts: Sequence[Artifact]) -> Iterator[Fetched]:
+        """Each artifact once it is whole and verified, in the order they get there.
+
+        A source that is bad or away is noted in `failures`, and the other artifacts go on.
+
+        Raises:
+            VolumeError: the volume is full or cannot be written.
+        """
+        waiting, running = list(artifacts), set[Future[Fetched]]()
+        while waiting or running:
+            while waiting and len(running) < AT_ONCE:
+                running.add(self._pool.submit(self._fetch, waiting.pop(0)))
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                try:
+                    yield future.result()
+                except (DataError, UnavailableError) as error:
+                    self.failures.append(error)
+
+    def _fetch(self, artifact: Artifact) -> Fetched:
+        reasons: list[tuple[str, RefusedError]] = []
+        for url in artifact.urls:
+            try:
+                return Fetched(artifact, self._fetch_from(artifact, url))
+            except RefusedError as refusal:
+                self._emit(Skipped(artifact.name, self._options.addresses.rewrite(url), str(refusal)))
+                reasons.append((url, refusal))
+        error = self._give_up(artifact, reasons)
+        self._emit(Failed(artifact.name, str(error)))
+        raise error
+
+    def _fetch_from(self, artifact: Artifact, url: str) -> Record:
+        patience = Patience(self._options.retry)
+        connections = self._connections(url)
+        download = Download(artifact, self._volume, self._aria2, connections, self._stop, self._emit)
+        was_bad = False
+        while True:
+            before = bytes_done(download.path)
+            try:
+                return download.from_source(self._resolver.resolve(artifact, url))
+            except BadBytesError as error:
+                if was_bad:
+                    raise RefusedError(f"{error}, twice", bad=True) from error
+                was_bad = True
+            except UnreachableError as error:
+                if bytes_done(download.path) > before:
+                    patience.reset()
+                seconds = patience.wait(error)
+                self._emit(Waiting(artifact.name, self._options.addresses.rewrite(url), str(error), seconds))
+                if self._stop.wait(seconds):
+                    raise StoppedError from error
+
+    def _connections(self, url: str) -> int:
+        limit = self._limits.get(urlsplit(self._options.addresses.rewrite(url)).netloc)
+        ours = self._options.connections
+        return ours if limit is None else max(1, min(ours, limit // AT_ONCE))
+
+    def _give_up(self, artifact: Artifact, reasons: Sequence[tuple[str, RefusedError]]) -> LibmoeError:
+        addresses = self._options.addresses
+        tried = "; ".join(f"{addresses.rewrite(url)} {refusal}" for url, refusal in reasons)
+        if any(refusal.bad for _, refusal in reasons):
+            return DataError(
+                f"{artifact.name} cannot be had as the catalogue promises it: {tried}. Nothing of it was "
+                "kept: use another place with --mirror, or correct the catalogue if the file was replaced."
+            )
+        if addresses.mirror:
+            return UnavailableError(
+                f"The mirror {addresses.mirror} does not give {artifact.name}: {tried}. "
+                "Check that it runs and holds this file, or leave --mirror out."
+            )
+        return UnavailableError(
+            f"{artifact.name} is not available: {tried}. Check the network (and HF_TOKEN if it is gated), "
+            "or fetch from another place with --mirror."
+        )

@@ -1,0 +1,107 @@
+"""Annotations (LLaVA's JSON) to the Arrow file that loader workers map into memory."""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from entrypoint.catalog.schema import Artifact
+from entrypoint.prepare.llava import Row, read_rows
+from entrypoint.volume import Volume
+from libmoe.config.annotations import (
+    META_ANNOTATIONS,
+    META_IMAGE_ROOT,
+    META_ROWS,
+    META_SHA256,
+    index_schema,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_BATCH_ROWS = 8192
+
+
+def is_current(artifact: Artifact, volume: Volume, sha256: str) -> bool:
+    """Whether the index on the volume was made from this JSON, in this way."""
+    import pyarrow as pa
+
+    try:
+        with pa.memory_map(str(volume.index_path(artifact.name))) as source:
+            metadata = pa.ipc.open_file(source).schema.metadata
+    except (FileNotFoundError, pa.ArrowInvalid):
+        return False
+    described = _describe(artifact, sha256)
+    return all((metadata or {}).get(key) == value for key, value in described.items())
+
+
+def build_index(
+    artifact: Artifact, volume: Volume, json_path: Path, sha256: str, progress: Callable[[int], None]
+) -> int:
+    """Writes the index of a JSON file, whole or not at all, with bounded memory; the number of rows.
+
+    Args:
+        json_path: where the JSON is now.
+        progress: called with the rows done so far.
+
+    Raises:
+        DataError: it is not LLaVA's JSON; names the row.
+    """
+    final = volume.index_path(artifact.name)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    draft, whole = final.with_suffix(".draft"), final.with_suffix(".whole")
+    try:
+        with json_path.open("rb") as file:
+            rows = read_rows(file, artifact.destination, artifact.image_root)
+            count = _write_rows(draft, rows, progress)
+        _with_metadata(draft, whole, {**_describe(artifact, sha256), META_ROWS: str(count).encode()})
+        whole.replace(final)
+    finally:
+        draft.unlink(missing_ok=True)
+        whole.unlink(missing_ok=True)
+    return count
+
+
+def _describe(artifact: Artifact, sha256: str) -> dict[bytes, bytes]:
+    return {
+        META_ANNOTATIONS: artifact.name.encode(),
+        META_SHA256: sha256.encode(),
+        META_IMAGE_ROOT: artifact.image_root.encode(),
+    }
+
+
+def _write_rows(path: Path, rows: Iterable[Row], progress: Callable[[int], None]) -> int:
+    import pyarrow as pa
+
+    schema, count = index_schema(), 0
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        for batch in _batches(rows):
+            writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
+            count += len(batch)
+            progress(count)
+    return count
+
+
+def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    remaining = iter(rows)
+    while batch := list(itertools.islice(remaining, _BATCH_ROWS)):
+        yield batch
+
+
+def _with_metadata(draft: Path, whole: Path, metadata: dict[bytes, bytes]) -> None:
+    """The number of rows is known last and stands first, so the batches are copied once."""
+    import pyarrow as pa
+
+    schema = index_schema(metadata)
+    with (
+        pa.memory_map(str(draft)) as source,
+        pa.OSFile(str(whole), "wb") as sink,
+        pa.ipc.new_file(sink, schema) as writer,
+    ):
+        reader = pa.ipc.open_file(source)
+        for number in range(reader.num_record_batches):
+            writer.write_batch(_relabel(reader.get_batch(number), schema))
+
+
+def _relabel(batch: "pa.RecordBatch", schema: "pa.Schema") -> "pa.RecordBatch":
+    return batch.replace_schema_metadata(schema.metadata)

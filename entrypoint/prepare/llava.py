@@ -1,0 +1,81 @@
+"""LLaVA's JSON, row by row: a list of ``{"id", "image", "conversations": [{"from", "value"}]}``."""
+
+import posixpath
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from libmoe.config.annotations import CONVERSATIONS, FROM, ID, IMAGES, ROLES, VALUE
+from libmoe.config.errors import DataError
+
+Row = dict[str, Any]
+
+
+def read_rows(file: BinaryIO, name: str, image_root: str) -> Iterator[Row]:
+    """The rows as the index has them, read with bounded memory.
+
+    Args:
+        name: of the file, for messages.
+        image_root: what is put before a row's image.
+
+    Raises:
+        DataError: names the file, the row and what is wrong with it.
+    """
+    import ijson
+
+    number = 0
+    try:
+        for number, row in enumerate(ijson.items(file, "item", use_float=True), start=1):
+            yield _row(row, number, name, image_root)
+    except (ijson.JSONError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{name} is not whole JSON after row {number} ({error}): it has been dropped, "
+            "so run the same command again; if that repeats, its source is bad."
+        ) from error
+    if number == 0:
+        raise DataError(f"{name} is not LLaVA's JSON: it is no list of rows, or an empty one.")
+
+
+def _row(row: Any, number: int, name: str, image_root: str) -> Row:
+    try:
+        if not isinstance(row, dict):
+            raise ValueError("it is no object")
+        return {
+            ID: str(row.get("id", number)),
+            IMAGES: [_image(image, image_root) for image in _images(row.get("image"))],
+            CONVERSATIONS: _turns(row.get("conversations")),
+        }
+    except ValueError as error:
+        called = f" (id {row['id']!r})" if isinstance(row, dict) and "id" in row else ""
+        raise DataError(
+            f"{name} is not LLaVA's JSON: row {number}{called}: {error}. "
+            "Correct it at its source, or name another file in the catalogue."
+        ) from error
+
+
+def _images(value: Any) -> list[Any]:
+    if value is None or value == "":
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def _image(value: Any, image_root: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"image {value!r} is no path")
+    path = posixpath.normpath(posixpath.join(image_root, value))
+    if value.startswith("/") or path == ".." or path.startswith("../"):
+        raise ValueError(f"image {value!r} leads out of the volume")
+    return path
+
+
+def _turns(value: Any) -> list[dict[str, str]]:
+    if not isinstance(value, list) or not value:
+        raise ValueError("conversations is missing or no list of turns")
+    return [_turn(turn) for turn in value]
+
+
+def _turn(turn: Any) -> dict[str, str]:
+    if not isinstance(turn, dict) or not isinstance(turn.get("value"), str):
+        raise ValueError("a turn of the conversation has no text in 'value'")
+    if turn.get("from") not in ROLES:
+        raise ValueError(f"a turn is from {turn.get('from')!r}, not from {' or '.join(ROLES)}")
+    return {FROM: turn["from"], VALUE: turn["value"]}

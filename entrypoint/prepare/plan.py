@@ -1,0 +1,136 @@
+"""Decides what has to be fetched and whether it fits, without asking anybody and without writing anything."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from entrypoint.catalog.schema import Artifact
+from entrypoint.prepare.addresses import Addresses
+from entrypoint.prepare.fetch import AT_ONCE
+from entrypoint.prepare.listing import Listing
+from entrypoint.prepare.state import State, state_of
+from entrypoint.volume import Volume
+from libmoe.config.errors import VolumeError
+
+
+@dataclass(frozen=True)
+class Step:
+    """What happens with one artifact."""
+
+    artifact: Artifact
+    address: str
+    """Asked first."""
+    state: State
+
+    @property
+    def to_fetch(self) -> int | None:
+        """Bytes still to come; None where nobody knows."""
+        if self.state.kind == "ready":
+            return 0
+        size = self.artifact.expected_size
+        return None if size is None else max(0, size - self.state.have)
+
+    @property
+    def grows(self) -> int:
+        """Bytes by which the volume grows for good, as far as they are known."""
+        if self.state.kind == "ready":
+            return 0
+        copies = 2 if self.artifact.kind == "annotations" else 1  # the file and its index
+        return copies * (self.artifact.unpacked or 0)
+
+    @property
+    def passing(self) -> int:
+        """Bytes on top while it is worked on: an archive beside its files, an index's first draft."""
+        return 0 if self.state.kind == "ready" else self.artifact.expected_size or 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "name": self.artifact.name,
+            "kind": self.artifact.kind,
+            "state": self.state.kind,
+            "reason": self.state.reason or None,
+            "url": self.address,
+            "destination": self.artifact.destination,
+            "size": self.artifact.expected_size,
+            "size_is_exact": self.artifact.size is not None,
+            "to_fetch": self.to_fetch,
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All steps, and the space they take."""
+
+    steps: tuple[Step, ...]
+    volume: Volume
+    free_bytes: int
+    keep_archives: bool
+
+    @property
+    def missing(self) -> tuple[Step, ...]:
+        """What is not ready yet."""
+        return tuple(step for step in self.steps if step.state.kind != "ready")
+
+    @property
+    def to_fetch(self) -> int:
+        """Bytes still to come, as far as they are known."""
+        return sum(step.to_fetch or 0 for step in self.steps)
+
+    @property
+    def unknown(self) -> int:
+        """Artifacts to be fetched whose size nobody knows."""
+        return sum(step.to_fetch is None for step in self.steps)
+
+    @property
+    def peak_bytes(self) -> int:
+        """The most space that is taken at any moment on top of today's, as far as sizes are known."""
+        passing = sorted((step.passing for step in self.steps), reverse=True)
+        beside = sum(passing if self.keep_archives else passing[:AT_ONCE])
+        here = sum(step.state.have for step in self.missing)
+        return max(0, sum(step.grows for step in self.steps) + beside - here)
+
+    def require_space(self) -> None:
+        """Stops a run that cannot end well before its first byte.
+
+        Raises:
+            VolumeError: the volume has less space than is needed.
+        """
+        if self.peak_bytes > self.free_bytes:
+            raise VolumeError(
+                f"The volume {self.volume.root} is too full: this takes {_gigabytes(self.peak_bytes)} at its "
+                f"peak and {_gigabytes(self.free_bytes)} are free; make room, choose a larger volume with "
+                "--data-dir, or prepare less at a time with --only."
+            )
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "data_dir": str(self.volume.root),
+            "files": [step.as_dict() for step in self.steps],
+            "to_fetch_bytes": self.to_fetch,
+            "files_of_unknown_size": self.unknown,
+            "peak_bytes": self.peak_bytes,
+            "free_bytes": self.free_bytes,
+            "fits": self.peak_bytes <= self.free_bytes,
+        }
+
+
+def make_plan(
+    artifacts: Sequence[Artifact],
+    volume: Volume,
+    addresses: Addresses,
+    keep_archives: bool = False,
+    listing: Listing | None = None,
+) -> Plan:
+    """What is there already, what has to come from where, and what that takes."""
+    listing = listing or Listing(volume.root)
+    steps = tuple(
+        Step(artifact, addresses.rewrite(artifact.urls[0]), state_of(artifact, volume, listing))
+        for artifact in artifacts
+    )
+    return Plan(steps, volume, volume.free_bytes(), keep_archives)
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

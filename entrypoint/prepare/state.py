@@ -1,0 +1,64 @@
+"""How far an artifact is: absent, partial, ready or damaged, judged by its receipt and the disk."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from entrypoint.catalog.schema import Artifact
+from entrypoint.prepare.control import bytes_done
+from entrypoint.prepare.download import read_record
+from entrypoint.prepare.listing import Listing
+from entrypoint.prepare.manifest import read_manifest
+from entrypoint.volume import Receipt, Volume
+
+
+@dataclass(frozen=True)
+class State:
+    """An artifact on a volume."""
+
+    kind: Literal["absent", "partial", "ready", "damaged"]
+    reason: str = ""
+    have: int = 0
+    """Bytes of its download that need not be fetched."""
+
+
+def state_of(artifact: Artifact, volume: Volume, listing: Listing) -> State:
+    """Looks at the receipt, then whether everything it speaks of is still there, then for beginnings."""
+    receipt = volume.receipt(artifact.name)
+    have = _bytes_here(artifact, volume)
+    if receipt is not None:
+        damage = _outdated(artifact, receipt) or _damage(artifact, receipt, volume, listing)
+        return State("damaged", damage, have) if damage else State("ready", have=receipt.size)
+    return State("partial", have=have) if have else State("absent")
+
+
+def _outdated(artifact: Artifact, receipt: Receipt) -> str:
+    if artifact.destination != receipt.destination:
+        return f"it is in {receipt.destination}, the catalogue says {artifact.destination}"
+    if artifact.sha256 and artifact.sha256 != receipt.sha256:
+        return "the catalogue has another version (sha256)"
+    if artifact.revision != receipt.revision:
+        return "the catalogue has another revision"
+    return ""
+
+
+def _damage(artifact: Artifact, receipt: Receipt, volume: Volume, listing: Listing) -> str:
+    if artifact.kind != "archive":
+        size = listing.size(artifact.destination)
+        if size is None:
+            return f"{artifact.destination} is gone"
+        return "" if size == receipt.size else f"{artifact.destination} has {size} bytes, not {receipt.size}"
+    try:
+        missing = [
+            entry.path for entry in read_manifest(volume, artifact.name) if not listing.has(entry.path)
+        ]
+    except FileNotFoundError:
+        return "the list of its files is gone"
+    return f"{len(missing)} of {receipt.files} files are gone, the first: {missing[0]}" if missing else ""
+
+
+def _bytes_here(artifact: Artifact, volume: Volume) -> int:
+    for path in (volume.archive(artifact.name), volume.partial(artifact.name)):
+        record = read_record(path.with_name(f"{artifact.name}.json"))
+        if record and path.exists():
+            return path.stat().st_size if record.complete else bytes_done(path)
+    return 0
