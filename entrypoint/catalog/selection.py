@@ -50,6 +50,15 @@ def select(catalog: Catalog, stages: Sequence[str] = (), only: Sequence[str] = (
     return Selection(tuple(stages), tuple(artifacts.values()), annotations_of)
 
 
+def named(catalog: Catalog, name: str) -> tuple[Artifact, ...]:
+    """The artifact of that name, or those of the group.
+
+    Raises:
+        UsageError: there is none.
+    """
+    return tuple(catalog.artifact(member) for member in _expand(catalog, [name]))
+
+
 def _expand(catalog: Catalog, names: Iterable[str]) -> list[str]:
     known = {artifact.name for artifact in catalog.artifacts}
     expanded: list[str] = []

@@ -12,6 +12,7 @@ from entrypoint.prepare.listing import Listing
 from entrypoint.prepare.state import State, state_of
 from entrypoint.volume import Volume, write_text
 from libmoe.config.annotations import IMAGES
+from libmoe.config.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -85,6 +86,18 @@ class Report:
                 return audit.verdict
         lost = sum(len(audit.unusable_rows) for audit in audits)
         return f"ready but for {lost} rows" if lost else "ready"
+
+    def require_ready(self) -> None:
+        """Does nothing if all of it can be trained on.
+
+        Raises:
+            DataError: something cannot; says what.
+        """
+        if self.ready:
+            return
+        reasons = [f"{audit.name} is {audit.verdict}" for audit in self.sets if not audit.ready]
+        first = self.not_ready[0] if self.not_ready else reasons[0]
+        raise DataError(f"The volume is not ready: {first}; run `libmoe prepare` for the same selection.")
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

@@ -1,0 +1,73 @@
+"""The options that say which data is meant, shared by the commands that look at a volume."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from entrypoint.catalog.schema import Catalog
+    from entrypoint.catalog.selection import Selection
+    from entrypoint.volume import Volume
+
+_OPTIONS = (
+    click.option("--stage", help="pretrain, pft, sft, or 1, 2, 3, or all."),
+    click.option("--only", multiple=True, metavar="NAME", help="Only this artifact and what it needs."),
+    click.option("--data-dir", type=click.Path(path_type=Path), help="The data volume.  [default: /data]"),
+    click.option(
+        "--catalog", "catalog_name", default="guide", show_default=True, help="A name or a TOML file."
+    ),
+)
+
+
+@dataclass(frozen=True)
+class DataRequest:
+    """Which artifacts of which catalogue, on which volume."""
+
+    stage: str | None
+    only: tuple[str, ...]
+    data_dir: Path | None
+    catalog_name: str
+
+    @property
+    def volume(self) -> "Volume":
+        """The volume that is meant."""
+        from entrypoint.volume import Volume, default_data_dir
+
+        return Volume((self.data_dir or default_data_dir()).absolute())
+
+    def catalog(self) -> "Catalog":
+        """The catalogue that is meant."""
+        from entrypoint.catalog.load import load_catalog
+
+        return load_catalog(self.catalog_name)
+
+    def select(self, catalog: "Catalog") -> "Selection":
+        """The artifacts that are meant."""
+        from entrypoint.catalog.selection import select
+        from libmoe.config.stages import parse_stages
+
+        names = [name for given in self.only for name in given.split(",")]
+        return select(catalog, parse_stages(self.stage) if self.stage else (), names)
+
+
+def data_request(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options and hands the command a `DataRequest` as ``request``."""
+
+    @functools.wraps(function)
+    def command(
+        *args: Any,
+        stage: str | None,
+        only: tuple[str, ...],
+        data_dir: Path | None,
+        catalog_name: str,
+        **kwargs: Any,
+    ) -> Any:
+        return function(*args, request=DataRequest(stage, only, data_dir, catalog_name), **kwargs)
+
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command

@@ -1,0 +1,49 @@
+"""``libmoe prepare``: parse, plan or prepare, print."""
+
+import os
+
+import click
+
+from entrypoint.commands._data_options import DataRequest, data_request
+
+_CORES = os.cpu_count() or 1
+
+
+@click.command()
+@data_request
+@click.option("--mirror", metavar="URL", help="Fetch https://host/path from URL/host/path (http or file).")
+@click.option(
+    "--connections", type=click.IntRange(1, 16), default=16, show_default=True, help="To a host for a file."
+)
+@click.option("--jobs", type=click.IntRange(min=1), default=_CORES, help="Processes.  [default: all cores]")
+@click.option("--keep-archives", is_flag=True, help="Keep archives after they are unpacked.")
+@click.option("--dry-run", is_flag=True, help="Print files, sizes, destinations and the disk needed.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def command(
+    request: DataRequest,
+    mirror: str | None,
+    connections: int,
+    jobs: int,
+    keep_archives: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Fetch, verify and unpack what a stage needs."""
+    from entrypoint import console
+    from entrypoint.prepare import show
+    from entrypoint.prepare.addresses import Addresses
+    from entrypoint.prepare.fetch import Options
+    from entrypoint.prepare.plan import make_plan
+    from entrypoint.prepare.run import prepare
+
+    catalog = request.catalog()
+    selection = request.select(catalog)
+    addresses = Addresses(mirror, os.environ.get("HF_ENDPOINT"), os.environ.get("HF_TOKEN"))
+    if dry_run:
+        plan = make_plan(selection.artifacts, request.volume, addresses, keep_archives)
+        console.result(plan.as_dict()) if as_json else show.show_plan(plan)
+        return
+    options = Options(addresses, connections, jobs, keep_archives)
+    with show.watcher() as emit:
+        outcome = prepare(catalog, selection, request.volume, options, emit)
+    console.result(outcome.as_dict()) if as_json else show.show_report(outcome.report)

@@ -1,0 +1,35 @@
+"""``libmoe status``: what the volume holds."""
+
+import click
+
+from entrypoint.commands._data_options import DataRequest, data_request
+
+
+@click.command()
+@data_request
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def command(request: DataRequest, as_json: bool) -> None:
+    """What the volume holds: absent, partial, ready or damaged, per artifact."""
+    from entrypoint import console
+    from entrypoint.prepare import show
+    from entrypoint.prepare.listing import Listing
+    from entrypoint.prepare.state import state_of
+
+    catalog = request.catalog()
+    chosen = request.select(catalog).artifacts if request.stage or request.only else catalog.artifacts
+    request.volume.require()
+    listing = Listing(request.volume.root)
+    states = {artifact: state_of(artifact, request.volume, listing) for artifact in chosen}
+    if as_json:
+        console.result(
+            {
+                artifact.name: {
+                    "state": state.kind,
+                    "remark": state.reason,
+                    "destination": artifact.destination,
+                }
+                for artifact, state in states.items()
+            }
+        )
+    else:
+        show.show_states([(a.name, state.kind, a.destination, state.reason) for a, state in states.items()])

@@ -1,0 +1,25 @@
+"""``libmoe verify``: join the annotations with the disk, print, fail if something is not ready."""
+
+import os
+
+import click
+
+from entrypoint.commands._data_options import DataRequest, data_request
+
+
+@click.command()
+@data_request
+@click.option("--deep", is_flag=True, help="Read every file and decode every image.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def command(request: DataRequest, deep: bool, as_json: bool) -> None:
+    """Join every annotation row with the images on the volume."""
+    from entrypoint import console
+    from entrypoint.prepare import show
+    from entrypoint.prepare.audit import audit
+
+    catalog = request.catalog()
+    selection = request.select(catalog)
+    request.volume.require()
+    report = audit(catalog, selection, request.volume, decode_jobs=(os.cpu_count() or 1) if deep else 0)
+    console.result(report.as_dict()) if as_json else show.show_report(report)
+    report.require_ready()
