@@ -1,0 +1,47 @@
+"""``python -m libmoe.train RUN_JSON``: one rank of a run, started by torchrun."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+from libmoe.config.errors import ConfigError, UsageError
+from libmoe.config.run import RunSpec
+from libmoe.train.failure import report_failure
+from libmoe.train.terminal import Say, claim_stdout, silent
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the rank that the environment names; returns the exit code."""
+    say = claim_stdout()
+    rank = int(os.environ.get("RANK", "0"))
+    logging.basicConfig(format=f"%(asctime)s rank {rank} %(levelname)s %(name)s: %(message)s")
+    run_json = Path(arguments[0]) if len(arguments) == 1 else None
+    try:
+        if run_json is None:
+            raise UsageError("Training takes one argument, a run.json: start it with `libmoe train`.")
+        _train(RunSpec.read(run_json), say if rank == 0 else silent)
+    except Exception as error:
+        return report_failure(run_json.parent if run_json else Path(), rank, error)
+    return 0
+
+
+def _train(spec: RunSpec, say: Say) -> None:
+    size = os.environ.get("WORLD_SIZE", "1")
+    if size != str(spec.world.size):
+        raise ConfigError(
+            f"{size} training processes were started for a run of {spec.world.size}: use `libmoe train`."
+        )
+    if spec.world.device == "cpu":
+        os.environ["DS_ACCELERATOR"] = "cpu"  # DeepSpeed would take a GPU that the run does not use
+    say(f"stage {spec.config.stage}  loading the libraries")
+    from libmoe.train.run import run  # seconds of imports, after the reader knows that something happens
+
+    run(spec, say)
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(code)  # other ranks may be gone: an orderly end of the process group could wait for ever

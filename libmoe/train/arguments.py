@@ -1,0 +1,73 @@
+"""A run's settings in the words of transformers' Trainer and of DeepSpeed."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainingArguments
+
+from libmoe.config.run import RunSpec
+
+_SCHEDULERS = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
+_BUCKET = 50_000_000
+"""Elements that are communicated at once; DeepSpeed's own default holds gigabytes of buffers."""
+
+
+def training_arguments(spec: RunSpec, output_dir: Path) -> TrainingArguments:
+    """The Trainer's arguments. Making them starts the process group and tells transformers about ZeRO-3."""
+    train, on_gpu = spec.config.train, spec.world.device == "cuda"
+    return TrainingArguments(
+        output_dir=str(output_dir),
+        seed=spec.config.seed,
+        per_device_train_batch_size=train.micro_batch_size,
+        gradient_accumulation_steps=spec.accumulation_steps,
+        num_train_epochs=train.epochs,
+        max_steps=train.max_steps or -1,
+        learning_rate=train.learning_rate,
+        weight_decay=train.weight_decay,
+        warmup_steps=min(train.warmup_ratio, math.nextafter(1, 0)),  # below 1 it is a share of all steps
+        lr_scheduler_type=_SCHEDULERS[train.scheduler],
+        max_grad_norm=train.max_grad_norm,
+        optim="adamw_torch_fused",
+        bf16=train.precision == "bf16",
+        tf32=True if on_gpu else None,
+        activation_checkpointing=train.activation_checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False},
+        deepspeed=deepspeed_config(spec),
+        use_cpu=not on_gpu,
+        ddp_backend="nccl" if on_gpu else "gloo",
+        dataloader_num_workers=spec.config.data.workers,
+        remove_unused_columns=False,
+        save_strategy="steps",
+        save_steps=train.save_steps,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        report_to="none",
+        disable_tqdm=True,
+        log_level="warning",
+    )
+
+
+def deepspeed_config(spec: RunSpec) -> dict[str, Any]:
+    """DeepSpeed's configuration; batch sizes and clipping are filled in from the Trainer's arguments."""
+    train, on_gpu = spec.config.train, spec.world.device == "cuda"
+    zero: dict[str, Any] = {
+        "stage": train.zero.stage,
+        "reduce_bucket_size": _BUCKET,
+        "allgather_bucket_size": _BUCKET,
+        "stage3_prefetch_bucket_size": _BUCKET,
+        "stage3_gather_16bit_weights_on_model_save": True,
+    }
+    offload = {"device": "cpu", "pin_memory": on_gpu}
+    if train.zero.offload_optimizer:
+        zero["offload_optimizer"] = offload
+    if train.zero.offload_parameters:
+        zero["offload_param"] = offload
+    return {
+        "train_batch_size": "auto",
+        "train_micro_batch_size_per_gpu": "auto",
+        "gradient_accumulation_steps": "auto",
+        "gradient_clipping": "auto",
+        "bf16": {"enabled": "auto"},
+        "zero_optimization": zero,
+    }

@@ -1,0 +1,57 @@
+"""What watches and steers training: one concern a file."""
+
+import json
+
+from transformers import LlavaProcessor, TrainerCallback
+
+from libmoe.config.run import RunSpec
+from libmoe.data.sampler import EpochSampler
+from libmoe.train.callbacks.checkpoints import CheckpointPublisher
+from libmoe.train.callbacks.data_order import DataOrder
+from libmoe.train.callbacks.divergence import DivergenceGuard
+from libmoe.train.callbacks.facts import FactsTap
+from libmoe.train.callbacks.interruption import Interruption
+from libmoe.train.callbacks.meter import Meter
+from libmoe.train.callbacks.metrics_file import MetricsFile
+from libmoe.train.callbacks.progress import Progress
+from libmoe.train.callbacks.record import Sink
+from libmoe.train.callbacks.tensorboard import TensorBoard
+from libmoe.train.callbacks.unlabelled import UnlabelledReport
+from libmoe.train.checkpoint import Checkpoints
+from libmoe.train.ranks import is_first
+from libmoe.train.terminal import Say
+
+
+def training_callbacks(
+    spec: RunSpec, sampler: EpochSampler, checkpoints: Checkpoints, processor: LlavaProcessor, say: Say
+) -> tuple[list[TrainerCallback], Interruption]:
+    """All callbacks of a run, in the order in which they are called; and the one that knows how it ended."""
+    meter = Meter(spec.config.moe, _sinks(spec, say) if is_first() else [])
+    guard, unlabelled, interruption = DivergenceGuard(), UnlabelledReport(say), Interruption()
+    callbacks = [
+        DataOrder(sampler),
+        FactsTap([meter.hear, guard.hear, unlabelled.hear]),
+        guard,
+        meter,
+        unlabelled,
+        interruption,
+        CheckpointPublisher(checkpoints, processor),
+    ]
+    return callbacks, interruption
+
+
+def _sinks(spec: RunSpec, say: Say) -> list[Sink]:
+    start = _step_of(spec)
+    return [
+        MetricsFile(spec.run_dir / "metrics.jsonl", start),
+        TensorBoard(spec.run_dir / "tensorboard", start),
+        Progress(spec.config.stage, say),
+    ]
+
+
+def _step_of(spec: RunSpec) -> int:
+    """The step that the run continues from."""
+    if spec.resume_from is None:
+        return 0
+    step: int = json.loads((spec.resume_from / "trainer_state.json").read_text())["global_step"]
+    return step

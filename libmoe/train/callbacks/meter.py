@@ -1,0 +1,106 @@
+"""Measures every step over all ranks and hands the record to the sinks."""
+
+import resource
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import TrainerCallback, TrainerState, TrainingArguments
+
+from libmoe.config.schema import MoEConfig
+from libmoe.data.collator import BatchFacts
+from libmoe.moe import MoEMLP
+from libmoe.train.callbacks.record import Sink, StepRecord
+from libmoe.train.ranks import gather
+
+
+class Meter(TrainerCallback):
+    """Every rank has one, for ranks add up what they counted; only the first has ``sinks``."""
+
+    def __init__(self, moe: MoEConfig, sinks: Sequence[Sink]) -> None:
+        self._moe = moe
+        self._sinks = sinks
+        self._layers: list[MoEMLP] = []
+        self._batch: BatchFacts | None = None
+        self._counted: list[float | torch.Tensor] = _zeros()
+        self._step: dict[str, Any] = {}
+        self._clock = 0.0
+
+    def hear(self, facts: BatchFacts) -> None:
+        """A micro batch is about to be computed."""
+        self._batch = facts
+
+    def on_train_begin(self, *_: Any, model: Any, **__: Any) -> None:
+        """Starts the clock."""
+        self._layers = list(model.moe_layers())
+        self._clock = time.monotonic()
+
+    def on_substep_end(self, *_: Any, **__: Any) -> None:
+        """A micro batch that is not the step's last."""
+        self._count()
+
+    def on_step_end(self, args: TrainingArguments, *_: Any, **__: Any) -> None:
+        """The step's last micro batch: what all ranks counted becomes the step's record, but for its loss."""
+        self._count()
+        everyone = gather([*map(float, self._counted), _memory(args.device)], args.device)
+        tokens, images, seen, balance, z, _ = everyone.sum(0).tolist()
+        now = time.monotonic()
+        self._step = {
+            "balance_loss": balance / seen if self._aux(self._moe.balance_coefficient) and seen else None,
+            "z_loss": z / seen if self._aux(self._moe.z_coefficient) and seen else None,
+            "tokens": int(tokens),
+            "images": int(images),
+            "seconds": now - self._clock,
+            "tokens_per_s": tokens / (now - self._clock),
+            "memory_bytes": int(everyone[:, -1].max()),
+        }
+        self._clock = now
+        self._counted = _zeros()
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, *_: Any, logs: dict[str, Any], **__: Any
+    ) -> None:
+        """The Trainer has averaged the language loss over ranks and micro batches."""
+        if "grad_norm" not in logs:
+            return
+        lm_loss = logs["loss"]
+        aux = self._moe.balance_coefficient * (self._step["balance_loss"] or 0.0)
+        aux += self._moe.z_coefficient * (self._step["z_loss"] or 0.0)
+        record = StepRecord(
+            step=state.global_step,
+            loss=lm_loss + aux,
+            lm_loss=lm_loss,
+            lr=logs["learning_rate"],
+            grad_norm=logs["grad_norm"],
+            **self._step,
+        )
+        for sink in self._sinks:
+            sink.write(record, state.max_steps)
+
+    def on_train_end(self, *_: Any, **__: Any) -> None:
+        """Closes the sinks."""
+        for sink in self._sinks:
+            sink.close()
+
+    def _count(self) -> None:
+        assert self._batch is not None
+        shown = self._batch.images > 0  # without an image, the layers have seen none of the data
+        balance = [layer.balance_loss for layer in self._layers if shown and layer.balance_loss is not None]
+        z = [layer.z_loss for layer in self._layers if shown and layer.z_loss is not None]
+        new = [self._batch.tokens, self._batch.images, int(shown), sum(balance), sum(z)]
+        self._counted = [old + value for old, value in zip(self._counted, new, strict=True)]
+
+    def _aux(self, coefficient: float) -> bool:
+        return bool(self._layers) and coefficient > 0
+
+
+def _zeros() -> list[float | torch.Tensor]:
+    """Tokens, images, micro batches that hold an image, balance loss, z loss."""
+    return [0, 0, 0, 0.0, 0.0]
+
+
+def _memory(device: torch.device) -> float:
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(device))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0

@@ -1,0 +1,42 @@
+"""What is known of one optimizer step, and where it is written."""
+
+from dataclasses import asdict, dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One step over all ranks; None where it does not apply.
+
+    ``loss = lm_loss + balance_coefficient * balance_loss + z_coefficient * z_loss``: the auxiliary losses are
+    sums over the layers, means over the micro batches that hold an image. ``tokens`` (without padding) and
+    ``images`` are this step's, ``seconds`` its duration, ``memory_bytes`` the largest use of any rank so far:
+    on a GPU of its memory, else of the process.
+    """
+
+    step: int
+    loss: float
+    lm_loss: float
+    balance_loss: float | None
+    z_loss: float | None
+    lr: float
+    grad_norm: float
+    tokens: int
+    images: int
+    seconds: float
+    tokens_per_s: float
+    memory_bytes: int
+
+    def known(self) -> dict[str, float]:
+        """Names and values of what applies, in order."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+class Sink(Protocol):
+    """One place that records are written to, by the first rank alone."""
+
+    def write(self, record: StepRecord, last_step: int) -> None:
+        """Takes the next step; ``last_step`` is the run's."""
+
+    def close(self) -> None:
+        """Training has ended."""
