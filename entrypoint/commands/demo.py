@@ -1,0 +1,51 @@
+"""``libmoe demo``: the whole job, and what came of it."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option(
+    "--dir",
+    "folder",
+    type=click.Path(path_type=Path),
+    default="demo",
+    show_default=True,
+    help="Its folder.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def command(folder: Path, as_json: bool) -> None:
+    """The whole job on this machine's CPU with the bundled sample, offline."""
+    from entrypoint import console
+    from entrypoint.commands._events import render
+    from entrypoint.demo import Demo, require_learned
+    from entrypoint.launch import summary
+
+    demo = Demo(folder.absolute())
+    console.say("1/3 prepare: the sample from a server on this machine")
+    with render() as emit:
+        missing = demo.prepare(emit)
+    if not missing:
+        console.say("nothing to fetch, nothing to unpack")
+    console.say("2/3 train: three stages, two DeepSpeed ranks on the CPU")
+    specs = demo.train(console.say)
+    console.say("3/3 generate: the model captions the photographs it was trained on")
+    captions = demo.captions(specs[-1].model_dir)
+    stages = [summary.trained(spec) for spec in specs]
+    exact = sum(caption.exact for caption in captions)
+    if as_json:
+        console.result(
+            {
+                "stages": stages,
+                "captions": [vars(caption) | {"exact": caption.exact} for caption in captions],
+                "exact": exact,
+                "losses": str(demo.picture),
+            }
+        )
+    else:
+        console.table(*summary.table(stages))
+        rows = [("yes" if c.exact else "NO", c.photo, c.truth, c.answer) for c in captions]
+        console.table("Captions", ("exact", "photograph", "truth", "model"), rows)
+        console.say(f"{exact} of {len(captions)} captions are exact. Loss curves: {demo.picture}")
+    require_learned(captions)
