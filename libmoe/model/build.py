@@ -39,7 +39,7 @@ def model_config(
     vision = backbone_config(model.vision, shipped(model.vision.weights))
     if image_token_id >= text.vocab_size:
         raise ConfigError(
-            f"The image token has id {image_token_id}, but the language model has {text.vocab_size} embeddings: "
+            f"The image token's id {image_token_id} is beyond the model's {text.vocab_size} embeddings: "
             "choose the tokenizer that belongs to the model, or raise model.language.config.vocab_size."
         )
     config = LibmoeConfig(

@@ -48,7 +48,7 @@ def cut(pixels: Tensor, scale: int) -> Tensor:
 
 
 def pool(maps: Tensor, scale: int) -> Tensor:
-    """``(B*s*s, G*G, D)`` maps of tiles to ``(B, G*G, D)``: merged to ``(s*G, s*G)``, averaged to ``(G, G)``."""
+    """``(B*s*s, G*G, D)`` to ``(B, G*G, D)``: tiles merged to ``(s*G, s*G)``, averaged to ``(G, G)``."""
     tokens, width = maps.shape[1:]
     grid = int(tokens**0.5)
     batch = len(maps) // scale**2

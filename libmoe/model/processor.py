@@ -57,7 +57,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def stop_token_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """What ends an answer: the end of text, and the token the chat template puts after an assistant's words."""
+    """What ends an answer: the end of text, and the token the chat template puts after an answer."""
     stops = {tokenizer.eos_token_id}
     if tokenizer.chat_template:
         answer = "libmoe-answer"

@@ -51,7 +51,7 @@ def base_weights(
     """A dense model's first state: released weights where a part names some, else its random initialisation.
 
     Args:
-        names: the dense model's tensors; what files hold beyond them (unused layers, another tower) is left out.
+        names: the dense model's tensors; what files hold beyond them (such as unused layers) is left out.
 
     Raises:
         ConfigError: a part's weights are not on the volume.

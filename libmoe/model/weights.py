@@ -31,7 +31,11 @@ def load(
     if not has_experts(state, outline):
         state = upcycle(state, outline, seed)
     _check(state, outline, origin)
-    if not is_deepspeed_zero3_enabled():  # there the loader adopts the tensors it is given; ZeRO-3 copies
+    if is_deepspeed_zero3_enabled():
+        import deepspeed
+
+        deepspeed.init_distributed()  # on the CPU nobody has, and each rank would keep all
+    else:  # the loader adopts the tensors it is given, where ZeRO-3 copies
         state = {name: _owned(tensor, dtype) for name, tensor in state.items()}
     return LibmoeForConditionalGeneration.from_pretrained(None, config=config, state_dict=state, dtype=dtype)
 

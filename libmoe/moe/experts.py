@@ -5,7 +5,6 @@ from abc import ABC, abstractmethod
 from torch import Tensor, nn
 
 from libmoe.config.errors import ConfigError
-from libmoe.moe.dispatch import Segments
 from libmoe.moe.grouped_linear import StackedLinear
 
 
@@ -15,8 +14,8 @@ class Experts(nn.Module, ABC):
     in_features: int
 
     @abstractmethod
-    def forward(self, x_AD: Tensor, segments: Segments) -> Tensor:
-        """Each row through its own expert."""
+    def forward(self, x_AD: Tensor, end_E: Tensor) -> Tensor:
+        """Each row through its own expert, whose segment of rows ends at ``end_E[e]``."""
 
 
 class MLPExperts(Experts):
@@ -31,9 +30,9 @@ class MLPExperts(Experts):
         self.activation = next(child for child in dense.children() if not isinstance(child, nn.Linear))
         self.add_module(self._second, StackedLinear(experts, second))
 
-    def forward(self, x_AD: Tensor, segments: Segments) -> Tensor:
-        h_AF = self.activation(self.get_submodule(self._first)(x_AD, segments))
-        return self.get_submodule(self._second)(h_AF, segments)
+    def forward(self, x_AD: Tensor, end_E: Tensor) -> Tensor:
+        h_AF = self.activation(self.get_submodule(self._first)(x_AD, end_E))
+        return self.get_submodule(self._second)(h_AF, end_E)
 
 
 def experts_like(dense: nn.Module, experts: int) -> Experts:

@@ -1,23 +1,52 @@
 """A linear layer whose weights differ per segment of rows."""
 
+from itertools import pairwise
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-
-from libmoe.moe.dispatch import Segments
+from torch.autograd.function import once_differentiable
 
 
-def segment_linear(x_AI: Tensor, weight_EOI: Tensor, bias_EO: Tensor | None, segments: Segments) -> Tensor:
+def segment_linear(x_AI: Tensor, weight_EOI: Tensor, bias_EO: Tensor | None, end_E: Tensor) -> Tensor:
     """``y[a] = W[e] x[a] + b[e]`` for each row a of expert e's segment: one matmul an expert.
 
-    Reads the segment bounds on the host, which costs a synchronisation where rows are on an accelerator.
+    Reads the segments' ends on the host, which costs a synchronisation where rows are on an accelerator.
     """
-    ends = segments.end_E.tolist()
-    rows = x_AI.split([end - begin for begin, end in zip([0, *ends], ends, strict=False)])
-    biases = [None] * len(rows) if bias_EO is None else bias_EO.unbind()
-    return torch.cat(
-        [F.linear(*parts) for parts in zip(rows, weight_EOI.unbind(), biases, strict=True)]
-    )  # unbind: its backward stacks the experts' gradients once, indexing would add E dense ones
+    return _SegmentLinear.apply(x_AI, weight_EOI, bias_EO, end_E.tolist())
+
+
+class _SegmentLinear(torch.autograd.Function):
+    """Saves the stacked weight, no views: those would keep what ZeRO-3 gathered alive until backward."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x_AI: Tensor, weight_EOI: Tensor, bias_EO: Tensor | None, ends: list[int]
+    ) -> Tensor:
+        ctx.save_for_backward(x_AI, weight_EOI)
+        ctx.ends = ends
+        y_AO = x_AI.new_empty(len(x_AI), weight_EOI.shape[1])
+        for e, (begin, end) in enumerate(pairwise([0, *ends])):
+            rows, weight_IO, out = x_AI[begin:end], weight_EOI[e].t(), y_AO[begin:end]
+            if bias_EO is None:
+                torch.mm(rows, weight_IO, out=out)
+            else:
+                torch.addmm(bias_EO[e], rows, weight_IO, out=out)
+        return y_AO
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_AO: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None]:
+        x_AI, weight_EOI = ctx.saved_tensors
+        grad_x_AI, grad_weight_EOI = torch.empty_like(x_AI), torch.empty_like(weight_EOI)
+        grad_bias_EO = weight_EOI.new_empty(weight_EOI.shape[:2]) if ctx.needs_input_grad[2] else None
+        for e, (begin, end) in enumerate(pairwise([0, *ctx.ends])):
+            grad = grad_AO[begin:end]
+            torch.mm(grad, weight_EOI[e], out=grad_x_AI[begin:end])
+            torch.mm(grad.t(), x_AI[begin:end], out=grad_weight_EOI[e])
+            if grad_bias_EO is not None:
+                torch.sum(grad, 0, out=grad_bias_EO[e])
+        return grad_x_AI, grad_weight_EOI, grad_bias_EO, None
 
 
 class StackedLinear(nn.Module):
@@ -25,6 +54,7 @@ class StackedLinear(nn.Module):
 
     def __init__(self, experts: int, like: nn.Linear) -> None:
         super().__init__()
+        self.experts, self.in_features, self.out_features = experts, like.in_features, like.out_features
         self.weight = nn.Parameter(torch.empty(experts, like.out_features, like.in_features))
         self.bias: nn.Parameter | None
         if like.bias is None:
@@ -35,14 +65,14 @@ class StackedLinear(nn.Module):
 
     def reset_parameters(self) -> None:
         """Random values for a model that is not upcycled; each expert as ``nn.Linear`` starts."""
-        bound = self.weight.shape[-1] ** -0.5
+        bound = self.in_features**-0.5
         nn.init.uniform_(self.weight, -bound, bound)
         if self.bias is not None:
             nn.init.uniform_(self.bias, -bound, bound)
 
-    def forward(self, x_AI: Tensor, segments: Segments) -> Tensor:
-        return segment_linear(x_AI, self.weight, self.bias, segments)
+    def forward(self, x_AI: Tensor, end_E: Tensor) -> Tensor:
+        """Rows sorted by expert, and the row at which each expert's segment ends."""
+        return segment_linear(x_AI, self.weight, self.bias, end_E)
 
     def extra_repr(self) -> str:
-        experts, out_features, in_features = self.weight.shape
-        return f"experts={experts}, in_features={in_features}, out_features={out_features}"
+        return f"experts={self.experts}, in_features={self.in_features}, out_features={self.out_features}"

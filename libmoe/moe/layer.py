@@ -37,9 +37,9 @@ class MoEMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x_TD = x.reshape(-1, x.shape[-1])
-        routing = self.router(x_TD)
+        routing = self.router.choose(self.router(x_TD))
         segments = Segments.of(routing.expert_TK, self.router.experts)
-        y_AD = self.experts(segments.dispatch(x_TD), segments)
+        y_AD = self.experts(segments.dispatch(x_TD), segments.end_E)
         y_TD = segments.combine(y_AD, routing.weight_TK)
         y_TD = self._with_losses(y_TD, routing, sequence=x.shape[-2])
         return y_TD.view(*x.shape[:-1], y_TD.shape[-1])

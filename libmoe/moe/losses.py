@@ -22,7 +22,7 @@ def balance_loss(probability_BSE: Tensor, expert_BSK: Tensor) -> Tensor:
     """Load balance as in Switch (arXiv:2101.03961, eq. 4), of each sequence, then the mean.
 
     ``E * sum_e f_e P_e``: f_e is the share of a sequence's S * K assignments that went to expert e (no
-    gradient), P_e the mean of its probabilities. 1 where the load is even, E where one expert gets everything.
+    gradient), P_e the mean of its probabilities. 1 where the load is even, E where one expert gets all.
     """
     experts = probability_BSE.shape[-1]
     expert_E = torch.arange(experts, device=expert_BSK.device)
@@ -40,8 +40,8 @@ def ride(y: Tensor, loss: Tensor) -> Tensor:
     """Returns y; on the way back its gradient passes unchanged and ``loss`` gets the gradient ``aux scale``.
 
     So ``d(objective + scale * loss)`` is computed by any objective that depends on y, with or without
-    activation checkpointing. Where the objective does not (all of y's gradient is 0, as for the blank image that
-    stands in for none), ``loss`` does not count either.
+    activation checkpointing. Where the objective does not (all of y's gradient is 0, as for the blank image
+    that stands in for none), ``loss`` does not count either.
     """
     return _Ride.apply(y, loss)
 

@@ -27,7 +27,11 @@ class Routing:
 
 
 class Router(nn.Module, ABC):
-    """Base of all algorithms: ``(T, D)`` tokens in, a ``Routing`` out."""
+    """Base of all algorithms: parameters give each token a logit for each expert, a rule chooses among them.
+
+    The two are apart because ZeRO-3 counts the gradients that enter a module: it has to return one tensor,
+    which every rank uses in every step, or ranks wait for each other for ever.
+    """
 
     def __init__(self, width: int, settings: MoEConfig) -> None:
         super().__init__()
@@ -37,8 +41,12 @@ class Router(nn.Module, ABC):
         self.std = settings.router_std
 
     @abstractmethod
-    def forward(self, x_TD: Tensor) -> Routing:
-        """Routes every token."""
+    def forward(self, x_TD: Tensor) -> Tensor:
+        """Logits g ``(T, E)`` of tokens ``(T, D)``, in float32 or wider; the only use of the parameters."""
+
+    @abstractmethod
+    def choose(self, logits_TE: Tensor) -> Routing:
+        """The decision that the logits lead to."""
 
     def initial_weights(self, generator: torch.Generator) -> dict[str, Tensor]:
         """Values to start training from, by parameter name: N(0, std) on the CPU in float32."""

@@ -16,7 +16,8 @@ class SoftmaxRouter(Router):
 
     With k = 1 that weight is the constant 1, and the language loss would never reach the router. There the
     divisor counts as a constant in the backward pass: the output is still exactly one expert's, so that an
-    upcycled layer starts as the dense one, and the router gets Switch's gradient d log p (arXiv:2101.03961, eq. 2).
+    upcycled layer starts as the dense one, and the router gets Switch's gradient,
+    d log p (arXiv:2101.03961, eq. 2).
     """
 
     def __init__(self, width: int, settings: MoEConfig) -> None:
@@ -24,9 +25,11 @@ class SoftmaxRouter(Router):
         self.weight = nn.Parameter(torch.empty(settings.experts, width))  # (E, D)
         nn.init.normal_(self.weight, std=settings.router_std)
 
-    def forward(self, x_TD: Tensor) -> Routing:
+    def forward(self, x_TD: Tensor) -> Tensor:
         dtype = torch.promote_types(x_TD.dtype, torch.float32)
-        logits_TE = F.linear(x_TD.to(dtype), self.weight.to(dtype))
+        return F.linear(x_TD.to(dtype), self.weight.to(dtype))
+
+    def choose(self, logits_TE: Tensor) -> Routing:
         probability_TE = logits_TE.softmax(-1)
         chosen_TK, expert_TK = probability_TE.topk(self.top_k, dim=-1)
         divisor_T1 = chosen_TK.sum(-1, keepdim=True)
