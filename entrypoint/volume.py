@@ -107,12 +107,18 @@ class Volume:
         """Says that an artifact is whole."""
         write_json(self.receipt_path(receipt.name), asdict(receipt))
 
-    def free_bytes(self) -> int:
-        """What can be written, also before the folder exists."""
+    def free_bytes(self) -> int | None:
+        """What can be written, also before the folder exists; None where the file system does not say."""
         place = self.root.absolute()
         while not place.is_dir():
             place = place.parent
-        return shutil.disk_usage(place).free
+        usage = shutil.disk_usage(place)
+        return usage.free if usage.total else None
+
+    def has_room(self, size: int) -> bool:
+        """Whether so many bytes can be written, as far as the file system says."""
+        free = self.free_bytes()
+        return free is None or size <= free
 
     def check(self) -> None:
         """Makes the folder if its parent exists, and tries to write in it.

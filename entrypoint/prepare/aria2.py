@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     import aria2p
 
 _NO_SPACE = 9
+_NO_SPACE_WORDS = ("No space left", "quota exceeded")
+_FLUSH_WORDS = "cache flush failure"
+_CACHE_BYTES = 64 << 20
 _FILE_TROUBLE = (15, 16, 17, 18)
 _CANNOT_CONTINUE = (8, 10)
 _FIRST_POLL_SECONDS = 0.01
@@ -54,9 +57,12 @@ class Aria2:
         end_leftover(self._volume.hidden)
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         if self._daemon is not None:
-            self._daemon.stop()
+            if kind is None:
+                self._daemon.kill()
+            else:
+                self._daemon.stop()
             end_leftover(self._volume.hidden)
 
     def download(
@@ -75,7 +81,7 @@ class Aria2:
         try:
             self._run(location, path, connections, progress)
         except _GaveUpError as reason:
-            if "fallocate" not in str(reason) or self._allocation == "none":
+            if "fallocate" not in str(reason) or self._full(reason) or self._allocation == "none":
                 raise self._as_error(reason, path) from reason
             self._allocation = "none"  # a file system that cannot reserve space
             self._run(location, path, connections, progress)
@@ -118,10 +124,17 @@ class Aria2:
                 raise StoppedError
             pause = min(2 * pause, _POLL_SECONDS)
 
+    def _full(self, reason: _GaveUpError) -> bool:
+        """aria2 has a code for a full volume, and several ways not to use it."""
+        words = str(reason)
+        if reason.code == _NO_SPACE or any(sign in words for sign in _NO_SPACE_WORDS):
+            return True
+        return _FLUSH_WORDS in words and not self._volume.has_room(_CACHE_BYTES)
+
     def _as_error(self, reason: _GaveUpError, path: Path) -> Exception:
-        if reason.code == _NO_SPACE:
+        if self._full(reason):
             return self._volume.full()
-        if reason.code in _FILE_TROUBLE:
+        if reason.code in _FILE_TROUBLE or _FLUSH_WORDS in str(reason):
             return VolumeError(
                 f"{path} cannot be written ({reason}): check the volume, or choose another with --data-dir."
             )

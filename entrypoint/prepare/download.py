@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from entrypoint.catalog.schema import Artifact
 from entrypoint.prepare.aria2 import Aria2, StoppedError
-from entrypoint.prepare.control import control_path
+from entrypoint.prepare.control import bytes_done, control_path
 from entrypoint.prepare.events import Emit, Progress
 from entrypoint.prepare.source import Source
 from entrypoint.volume import Volume, write_json
@@ -81,6 +81,8 @@ class Download:
         """
         record = self._continue_or_drop(source)
         if not record.complete:
+            if not self.volume.has_room((source.size or 0) - bytes_done(self.path)):
+                raise self.volume.full()
             self._fetch(source)
             record = replace(record, complete=True, size=self.path.stat().st_size)
             self._write(record)

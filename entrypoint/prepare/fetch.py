@@ -139,8 +139,8 @@ class Fetcher:
             )
         if addresses.mirror:
             return UnavailableError(
-                f"The mirror {addresses.mirror} does not give {artifact.name}: {tried}. "
-                "Check that it runs and holds this file, or leave --mirror out."
+                f"{artifact.name} is not to be had from the mirror: {tried}. "
+                f"Check that {addresses.mirror} runs and holds this file, or leave --mirror out."
             )
         return UnavailableError(
             f"{artifact.name} is not available: {tried}. Check the network (and HF_TOKEN if it is gated), "

@@ -120,7 +120,7 @@ class Installer:
         """A bomb or a surprise is stopped before it fills the volume; files left by an earlier run count."""
         destination = self._volume.path(artifact.destination)
         missing = sum(member.size for member in members if not (destination / member.target).exists())
-        if missing > self._volume.free_bytes():
+        if not self._volume.has_room(missing):
             raise self._volume.full()
 
     def _place(self, artifact: Artifact, record: Record) -> tuple[int, int]:

@@ -64,7 +64,7 @@ class Plan:
 
     steps: tuple[Step, ...]
     volume: Volume
-    free_bytes: int
+    free_bytes: int | None
     keep_archives: bool
 
     @property
@@ -90,17 +90,22 @@ class Plan:
         here = sum(step.state.have for step in self.missing)
         return max(0, sum(step.grows for step in self.steps) + beside - here)
 
+    @property
+    def fits(self) -> bool:
+        """Whether the volume has that space, as far as it says."""
+        return self.free_bytes is None or self.peak_bytes <= self.free_bytes
+
     def require_space(self) -> None:
         """Stops a run that cannot end well before its first byte.
 
         Raises:
             VolumeError: the volume has less space than is needed.
         """
-        if self.peak_bytes > self.free_bytes:
+        if not self.fits:
+            needed, free = _gigabytes(self.peak_bytes), _gigabytes(self.free_bytes or 0)
             raise VolumeError(
-                f"The volume {self.volume.root} is too full: this takes {_gigabytes(self.peak_bytes)} at its "
-                f"peak and {_gigabytes(self.free_bytes)} are free; make room, choose a larger volume with "
-                "--data-dir, or prepare less at a time with --only."
+                f"The volume {self.volume.root} is too full: this takes {needed} at its peak, {free} are free; "
+                "make room, choose a larger volume with --data-dir, or prepare less at a time with --only."
             )
 
     def as_dict(self) -> dict[str, Any]:
@@ -112,7 +117,7 @@ class Plan:
             "files_of_unknown_size": self.unknown,
             "peak_bytes": self.peak_bytes,
             "free_bytes": self.free_bytes,
-            "fits": self.peak_bytes <= self.free_bytes,
+            "fits": self.fits,
         }
 
 

@@ -133,9 +133,10 @@ def show_plan(plan: Plan) -> None:
     ]
     console.table("Plan", ("artifact", "now", "size", "to fetch", "destination", "from"), rows)
     unknown = f" and {plan.unknown} files of unknown size" if plan.unknown else ""
+    free = "unknown" if plan.free_bytes is None else console.size(plan.free_bytes)
     console.say(
         f"To fetch: {console.size(plan.to_fetch)}{unknown}. Disk needed at the peak: "
-        f"{console.size(plan.peak_bytes)}; free in {plan.volume.root}: {console.size(plan.free_bytes)}."
+        f"{console.size(plan.peak_bytes)}; free in {plan.volume.root}: {free}."
     )
 
 

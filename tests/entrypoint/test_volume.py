@@ -1,0 +1,219 @@
+"""The volume: what is in the way of writing, and who may write."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from entrypoint import lock
+from entrypoint.lock import Holder, WriterLock
+from entrypoint.process_id import ProcessId
+from entrypoint.volume import Receipt, Volume, default_data_dir
+from libmoe.config.errors import TryAgainError, VolumeError
+
+
+def test_it_is_made_below_a_folder_that_exists(tmp_path):
+    Volume(tmp_path / "data").check()
+    assert (tmp_path / "data/.libmoe").is_dir()
+
+
+def test_a_missing_parent(tmp_path):
+    with pytest.raises(VolumeError, match=r"cannot be made because .*/no is no folder"):
+        Volume(tmp_path / "no/data").check()
+    assert not (tmp_path / "no").exists()
+
+
+def test_a_file_in_the_way(tmp_path):
+    (tmp_path / "data").write_text("a file")
+    with pytest.raises(VolumeError, match="is in the way"):
+        Volume(tmp_path / "data").check()
+
+
+def test_a_volume_that_is_read_only(tmp_path):
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "ro", "none", tmp_path], capture_output=True, text=True
+    )
+    if done.returncode:
+        pytest.skip(f"cannot mount: {done.stderr.strip()}")
+    try:
+        with pytest.raises(VolumeError, match=r"cannot be written \(read-only file system\)"):
+            Volume(tmp_path).check()
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "is full"),
+        (errno.EDQUOT, "is full"),
+        (errno.EROFS, "cannot be written"),
+        (errno.EACCES, "cannot be written"),
+        (errno.ENOTDIR, "is in the way"),
+    ],
+)
+def test_failures_to_write_are_one_sentence(tmp_path, number, words):
+    with pytest.raises(VolumeError, match=words), Volume(tmp_path).guard():
+        raise OSError(number, os.strerror(number), "/data/x")
+
+
+def test_other_failures_are_not_called_the_volumes(tmp_path):
+    with pytest.raises(OSError, match="Input/output"), Volume(tmp_path).guard():
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_reading_wants_a_folder(tmp_path):
+    with pytest.raises(VolumeError, match="fill it with `libmoe prepare`"):
+        Volume(tmp_path / "none").require()
+
+
+def test_default_place(monkeypatch):
+    monkeypatch.delenv("TOOLKIT_DIR", raising=False)
+    assert default_data_dir() == Path("/data")
+    monkeypatch.setenv("TOOLKIT_DIR", "/kit")
+    assert default_data_dir() == Path("/kit/data")
+
+
+def test_a_receipt_comes_back_as_it_was(tmp_path):
+    receipt = Receipt("a", "file", "a.bin", "u", "h", None, None, "0" * 64, 1, 1, 1, "now", "libmoe")
+    volume = Volume(tmp_path)
+    assert volume.receipt("a") is None
+    volume.write_receipt(receipt)
+    assert volume.receipt("a") == receipt
+
+
+def take(folder: Path) -> WriterLock:
+    return WriterLock(folder, "The volume")
+
+
+def leave_behind(folder: Path, process: ProcessId) -> None:
+    """A lock whose holder is gone without giving it back."""
+    folder.mkdir(exist_ok=True)
+    (folder / "lock-7").write_text(json.dumps(asdict(replace(Holder.me(), process=process))))
+
+
+def test_one_at_a_time(tmp_path):
+    for _ in range(3):
+        with take(tmp_path), pytest.raises(TryAgainError, match=rf"process {os.getpid()} on"):
+            take(tmp_path).__enter__()
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_killed_holder_is_replaced(tmp_path):
+    program = (
+        "import sys, time; from pathlib import Path; from entrypoint.lock import WriterLock\n"
+        "with WriterLock(Path(sys.argv[1]), 'x'): print('held', flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program, tmp_path], stdout=subprocess.PIPE)
+    process.stdout.readline()
+    with pytest.raises(TryAgainError, match=f"process {process.pid}"):
+        take(tmp_path).__enter__()
+    process.kill()
+    process.wait()
+    with take(tmp_path):
+        pass
+
+
+def test_a_number_given_to_another_process_is_no_sign_of_life(tmp_path):
+    leave_behind(tmp_path, replace(ProcessId.me(), started="1"))
+    with take(tmp_path):
+        assert (tmp_path / "lock-8").exists()
+
+
+def elsewhere() -> ProcessId:
+    return replace(ProcessId.me(), host="node7", place="another boot")
+
+
+def test_a_holder_elsewhere_that_shows_signs_of_life_is_believed(tmp_path):
+    leave_behind(tmp_path, elsewhere())
+    with pytest.raises(TryAgainError, match="on node7"):
+        take(tmp_path).__enter__()
+
+
+def test_a_holder_elsewhere_that_is_silent_is_replaced(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.02)
+    leave_behind(tmp_path, elsewhere())
+    os.utime(tmp_path / "lock-7", (time.time() - 3600,) * 2)
+    with take(tmp_path):
+        pass
+
+
+def test_a_clock_that_jumped_does_not_kill_a_holder_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.1)
+    leave_behind(tmp_path, elsewhere())
+    file = tmp_path / "lock-7"
+    stop = threading.Event()
+
+    def beat() -> None:
+        seconds = time.time() - 3600
+        while not stop.wait(0.05):
+            seconds += 1
+            os.utime(file, (seconds, seconds))
+
+    os.utime(file, (time.time() - 3600,) * 2)
+    thread = threading.Thread(target=beat)
+    thread.start()
+    with pytest.raises(TryAgainError, match="on node7"):
+        take(tmp_path).__enter__()
+    stop.set()
+    thread.join()
+
+
+def test_a_holder_shows_signs_of_life(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.02)
+    with take(tmp_path):
+        (file,) = tmp_path.glob("lock-*")
+        os.utime(file, (1, 1))
+        time.sleep(0.3)
+        assert file.stat().st_mtime > 1
+
+
+def test_without_hard_links_too(tmp_path, monkeypatch):
+    def refuse(source, target):
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with take(tmp_path), pytest.raises(TryAgainError):
+        take(tmp_path).__enter__()
+    with take(tmp_path):
+        pass
+
+
+def test_of_many_at_once_never_two(tmp_path):
+    program = """
+import os, sys, time
+from pathlib import Path
+from entrypoint.lock import WriterLock
+from libmoe.config.errors import TryAgainError
+folder, taken = Path(sys.argv[1]), 0
+deadline = time.time() + 3
+while time.time() < deadline:
+    try:
+        with WriterLock(folder / "lock", "x"):
+            os.close(os.open(folder / "inside", os.O_CREAT | os.O_EXCL))
+            taken += 1
+            if taken % 7 == 0:
+                os.unlink(folder / "inside"); os._exit(9)  # as if killed: the lock stays behind
+            os.unlink(folder / "inside")
+    except TryAgainError:
+        pass
+"""
+    processes: list[subprocess.Popen[bytes]] = []
+    ended: list[int] = []
+    deadline = time.monotonic() + 3
+    while time.monotonic() < deadline:
+        ended += [process.returncode for process in processes if process.poll() is not None]
+        processes = [process for process in processes if process.poll() is None]
+        while len(processes) < 3:
+            processes.append(subprocess.Popen([sys.executable, "-c", program, tmp_path]))
+        time.sleep(0.05)
+    ended += [process.wait() for process in processes]
+    assert set(ended) <= {0, 9}
+    assert ended.count(9) > 3
