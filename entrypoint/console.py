@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-_LOG_WIDTH = 160
+_LOG_WIDTH = 1000  # a row is a line, so that a log can be searched
 
 
 def say(line: str) -> None:

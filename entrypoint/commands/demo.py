@@ -18,13 +18,13 @@ import click
 def command(folder: Path, as_json: bool) -> None:
     """The whole job on this machine's CPU with the bundled sample, offline."""
     from entrypoint import console
-    from entrypoint.commands._events import render
     from entrypoint.demo import Demo, require_learned
     from entrypoint.launch import summary
+    from entrypoint.prepare import show
 
     demo = Demo(folder.absolute())
     console.say("1/3 prepare: the sample from a server on this machine")
-    with render() as emit:
+    with show.watcher() as emit:
         missing = demo.prepare(emit)
     if not missing:
         console.say("nothing to fetch, nothing to unpack")
