@@ -94,7 +94,9 @@ class Demo:
         ]
         write_text(requests, "\n".join(lines) + "\n")
         command = [sys.executable, "-m", "libmoe.generate", "--checkpoint", str(model)]
-        done = subprocess.run([*command, "--requests", str(requests)], capture_output=True, text=True)
+        done = subprocess.run(
+            [*command, "--json", "--requests", str(requests)], capture_output=True, text=True
+        )
         if done.returncode:
             error = LibmoeError(done.stderr.strip().splitlines()[-1].removeprefix("libmoe: "))
             error.exit_code = done.returncode
