@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import warnings
 from pathlib import Path
 
 from libmoe.config.errors import ConfigError, UsageError
@@ -15,6 +16,8 @@ def main(arguments: list[str]) -> int:
     """Runs the rank that the environment names; returns the exit code."""
     say = claim_stdout()
     rank = int(os.environ.get("RANK", "0"))
+    for category in (UserWarning, FutureWarning):
+        warnings.simplefilter("once", category)
     logging.basicConfig(format=f"%(asctime)s rank {rank} %(levelname)s %(name)s: %(message)s")
     run_json = Path(arguments[0]) if len(arguments) == 1 else None
     try:

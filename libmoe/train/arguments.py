@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import deepspeed.ops
 from transformers import TrainingArguments
 
 from libmoe.config.run import RunSpec
@@ -48,6 +49,14 @@ def training_arguments(spec: RunSpec, output_dir: Path) -> TrainingArguments:
     )
 
 
+def compile_nothing() -> None:
+    """Tells DeepSpeed that it can compile no operators, so that runs need neither a compiler nor its minute.
+
+    On the CPU it would build its shared-memory all-reduce, which serves inference alone.
+    """
+    deepspeed.ops.__compatible_ops__ = {}
+
+
 def deepspeed_config(spec: RunSpec) -> dict[str, Any]:
     """DeepSpeed's configuration; batch sizes and clipping are filled in from the Trainer's arguments."""
     train, on_gpu = spec.config.train, spec.world.device == "cuda"
@@ -69,5 +78,6 @@ def deepspeed_config(spec: RunSpec) -> dict[str, Any]:
         "gradient_accumulation_steps": "auto",
         "gradient_clipping": "auto",
         "bf16": {"enabled": "auto"},
+        "zero_force_ds_cpu_optimizer": False,  # torch's fused AdamW is as fast and needs no compiler
         "zero_optimization": zero,
     }

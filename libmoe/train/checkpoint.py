@@ -15,6 +15,7 @@ def publish(draft: Path, final: Path) -> None:
     """Gives a finished folder its final name, in the place of any older one."""
     for folder, _, files in os.walk(draft):
         for name in files:
+            (Path(folder) / name).chmod(0o644)  # safetensors' own is for the owner alone
             _sync(Path(folder) / name)
         _sync(Path(folder))
     if final.exists():

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import torch.distributed as dist
 from transformers import LlavaProcessor, Trainer
+from transformers.utils.logging import disable_progress_bar
 
 from libmoe.config.errors import TryAgainError
 from libmoe.config.run import RunSpec
 from libmoe.model.build import build_model
 from libmoe.model.processor import build_processor
 from libmoe.moe import set_aux_scale
-from libmoe.train.arguments import training_arguments
+from libmoe.train.arguments import compile_nothing, training_arguments
 from libmoe.train.callbacks import training_callbacks
 from libmoe.train.checkpoint import Checkpoints, publish
 from libmoe.train.data import training_data
@@ -31,12 +32,15 @@ def run(spec: RunSpec, say: Say) -> None:
     stage, train = spec.config.stage, spec.config.train
     checkpoints = Checkpoints(spec.run_dir, train.save_total_limit)
     make_repeatable(spec.config.seed, spec.world.device)
+    disable_progress_bar()
+    compile_nothing()
     arguments = training_arguments(spec, checkpoints.drafts)  # before the model, which ZeRO-3 partitions
     if is_first():
         checkpoints.clear_drafts()
     say(f"stage {stage}  building the model")
     model = build_model(spec)
     model.set_trainable(train.trainable)
+    model._weight_conversions = []  # on saving, transformers would undo renamings that it never made
     set_aux_scale(1 / spec.accumulation_steps)
     processor = build_processor(spec.config, spec.models_dir)
     data = training_data(spec, processor)
