@@ -6,15 +6,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import AutoModel, LlavaForConditionalGeneration, LlavaModel, LlavaPreTrainedModel
-from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from libmoe.config.errors import ConfigError
 from libmoe.config.schema import MoEConfig, Part
 from libmoe.model.config import LibmoeConfig
 from libmoe.model.connector import Connector
 from libmoe.model.multiscale import multiscale_features
 from libmoe.model.tower import build_tower, patch_features
-from libmoe.moe import MoEMLP, Router, moe_layers
+from libmoe.moe import MoEMLP, moe_layers
 
 
 class LibmoePreTrainedModel(LlavaPreTrainedModel):
@@ -23,13 +23,6 @@ class LibmoePreTrainedModel(LlavaPreTrainedModel):
     config_class = LibmoeConfig
     config: LibmoeConfig
     _no_split_modules = ["Connector", "MoEMLP"]  # noqa: RUF012
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, Router):
-            init.normal_(module.weight, std=module.std)
-        else:
-            super()._init_weights(module)
 
 
 class LibmoeModel(LibmoePreTrainedModel, LlavaModel):
@@ -90,6 +83,19 @@ class LibmoeForConditionalGeneration(LibmoePreTrainedModel, LlavaForConditionalG
         self.model = LibmoeModel(config)
         self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
         self.post_init()
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, output_loading_info: bool = False, **kwargs: Any) -> Any:
+        """As transformers', but a checkpoint has to hold every tensor of the model.
+
+        Raises:
+            ConfigError: one is missing; transformers would leave an expert's without any value.
+        """
+        model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        if info["missing_keys"]:
+            name = min(info["missing_keys"])
+            raise ConfigError(f"The checkpoint lacks the tensor {name} of this model: save the model again.")
+        return (model, info) if output_loading_info else model
 
     def moe_layers(self) -> Iterator[MoEMLP]:
         """Every mixture-of-experts layer, tower first."""

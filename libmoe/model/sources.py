@@ -1,7 +1,6 @@
 """Where the tensors of a dense model come from: safetensors files, mapped into memory, or a seeded start."""
 
 import json
-import zlib
 from collections.abc import Collection
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from libmoe.model.config import LibmoeConfig
 from libmoe.model.connector import Connector
 from libmoe.model.skeleton import whole_modules
 from libmoe.model.tower import build_tower
+from libmoe.moe.seeding import derived_seed
 
 _TOWER, _CONNECTOR, _LANGUAGE = "model.vision_tower.", "model.multi_modal_projector.", "model.language_model."
 
@@ -84,7 +84,7 @@ def _released(backbone: BackboneConfig, models_dir: Path) -> dict[str, Tensor] |
 def _random(part: Part, config: LibmoeConfig, seed: int) -> dict[str, Tensor]:
     """The part as its class initialises it; depends on the seed and the part alone."""
     with whole_modules(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed << 32 | zlib.crc32(part.encode()))
+        torch.manual_seed(derived_seed(seed, part))
         if part == "vision":
             return {_tower_name(k): v for k, v in build_tower(config).state_dict().items()}
         if part == "connector":

@@ -1,12 +1,12 @@
 """Sparse upcycling (arXiv:2212.05055) of a dense checkpoint, tensor by tensor and without copying any."""
 
-import zlib
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from libmoe.moe.layer import MoEMLP, moe_layers
+from libmoe.moe.seeding import derived_seed
 
 
 def upcycle(dense: Mapping[str, Tensor], model: nn.Module, seed: int) -> dict[str, Tensor]:
@@ -29,7 +29,7 @@ def upcycle(dense: Mapping[str, Tensor], model: nn.Module, seed: int) -> dict[st
             experts = layers[path].router.experts
             state[f"{path}.experts{name[len(path) :]}"] = tensor.expand(experts, *tensor.shape)
     for path, layer in layers.items():
-        generator = torch.Generator().manual_seed(seed << 32 | zlib.crc32(path.encode()))
+        generator = torch.Generator().manual_seed(derived_seed(seed, path))
         for name, tensor in layer.router.initial_weights(generator).items():
             state[f"{path}.router.{name}"] = tensor
     return state
