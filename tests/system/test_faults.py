@@ -1,0 +1,85 @@
+"""How the image ends when the machine is against it: the exit codes that job specs decide by."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from entrypoint.sample.hub import Answer, Hub, Library, Request
+
+if TYPE_CHECKING:
+    from tests.system.conftest import Image
+
+    Serve = Callable[[Callable[[Request], Answer]], AbstractContextManager[Hub]]
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
+
+
+def prepare(mirror: str) -> tuple[str, ...]:
+    """The command that fetches the whole sample."""
+    return ("prepare", "--stage", "all", "--catalog", "sample", "--mirror", mirror)
+
+
+def assert_one_sentence(stderr: str, about: str) -> None:
+    """The last line says it, and no traceback is before it."""
+    assert "Traceback" not in stderr
+    assert about in stderr.strip().splitlines()[-1]
+
+
+def test_a_volume_of_somebody_else(image: Image, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    done = image.run(*prepare("http://127.0.0.1:9"), data=tmp_path, user=(5151, 5151))
+    assert done.returncode == 73, done.stderr
+    assert_one_sentence(done.stderr, "/data")
+
+
+def test_a_read_only_volume(image: Image, volume: Path) -> None:
+    options = ("--mount", f"type=bind,source={volume},target=/data,readonly")
+    done = image.run(*prepare("http://127.0.0.1:9"), options=options)
+    assert done.returncode == 73, done.stderr
+    assert_one_sentence(done.stderr, "/data")
+
+
+def test_a_full_volume(image: Image, library: Library, serve: Serve) -> None:
+    with serve(library.answer) as hub:
+        done = image.run(*prepare(hub.url), options=("--tmpfs", "/data:size=256k,mode=1777"))
+    assert done.returncode == 73, done.stderr
+    assert_one_sentence(done.stderr, "/data")
+
+
+def test_a_mirror_that_is_down(image: Image, volume: Path) -> None:
+    done = image.run(*prepare("http://127.0.0.1:9"), data=volume)
+    assert done.returncode == 69, done.stderr
+    assert_one_sentence(done.stderr, "127.0.0.1")
+
+
+def test_sigterm_during_prepare(image: Image, volume: Path, library: Library, serve: Serve) -> None:
+    """What a scheduler does when it takes the machine back; the next prepare carries on."""
+
+    def slowly(request: Request) -> Answer:
+        answer = library.answer(request)
+        answer.bytes_per_second = 30_000
+        return answer
+
+    with serve(slowly) as hub, image.start(*prepare(hub.url), data=volume) as container:
+        deadline = time.monotonic() + 60
+        while not hub.bytes_sent and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert hub.bytes_sent, "prepare fetched nothing within a minute"
+        started = time.monotonic()
+        subprocess.run([image.docker, "kill", "--signal", "TERM", container], check=True, capture_output=True)
+        code = subprocess.run(
+            [image.docker, "wait", container], check=True, capture_output=True, text=True, timeout=60
+        ).stdout.strip()
+        assert time.monotonic() - started < 10
+        assert code == "75"
+
+    with serve(library.answer) as hub:
+        done = image.run(*prepare(hub.url), data=volume)
+        assert done.returncode == 0, done.stderr
