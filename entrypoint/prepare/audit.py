@@ -9,7 +9,7 @@ from entrypoint.catalog.schema import Artifact, Catalog
 from entrypoint.catalog.selection import Selection
 from entrypoint.prepare.decode import undecodable
 from entrypoint.prepare.listing import Listing
-from entrypoint.prepare.state import State, state_of
+from entrypoint.prepare.state import State, reread_state_of, state_of
 from entrypoint.volume import Volume, write_text
 from libmoe.config.annotations import IMAGES
 from libmoe.config.errors import DataError
@@ -119,10 +119,11 @@ def audit(
     """Looks at everything that was selected; writes nothing.
 
     Args:
-        decode_jobs: processes that decode every image; 0 to leave that out.
+        decode_jobs: processes that decode every image, and every file is read; 0 to leave that out.
     """
     listing = listing or Listing(volume.root)
-    states = {artifact.name: state_of(artifact, volume, listing) for artifact in selection.artifacts}
+    judge = reread_state_of if decode_jobs else state_of
+    states = {artifact.name: judge(artifact, volume, listing) for artifact in selection.artifacts}
     sets = tuple(
         _audit_set(catalog, selection, artifact, volume, listing, states, decode_jobs)
         for artifact in selection.artifacts

@@ -36,6 +36,7 @@ OPTIONS = {
     "follow-torrent": "false",
     "follow-metalink": "false",
     "http-accept-gzip": "false",
+    "no-netrc": "true",
     # A kill loses what came since the control file was last saved.
     "auto-save-interval": "1",
     # Keeps the control file of a finished download: without one, a whole file and a file whose space was only

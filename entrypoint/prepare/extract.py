@@ -105,11 +105,16 @@ def _is_whole(target: Path, member: Member) -> bool:
             return False
     except FileNotFoundError:
         return False
+    return crc_of(target) == member.crc
+
+
+def crc_of(path: Path) -> int:
+    """The CRC-32 of a file."""
     crc = 0
-    with target.open("rb") as file:
+    with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             crc = zlib.crc32(chunk, crc)
-    return crc == member.crc
+    return crc
 
 
 def _start_worker() -> None:

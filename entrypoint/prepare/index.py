@@ -19,7 +19,7 @@ from libmoe.config.annotations import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_BATCH_ROWS = 8192
+_BATCH_ROWS = 4096
 
 
 def is_current(artifact: Artifact, volume: Volume, sha256: str) -> bool:

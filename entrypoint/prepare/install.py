@@ -71,8 +71,13 @@ class Installer:
     def index(self, artifact: Artifact) -> None:
         """Makes the index of annotations that are in place, unless it is up to date."""
         receipt = self._volume.receipt(artifact.name)
-        if receipt and not is_current(artifact, self._volume, receipt.sha256):
+        if receipt is None or is_current(artifact, self._volume, receipt.sha256):
+            return
+        try:
             self._build_index(artifact, self._volume.path(artifact.destination), receipt.sha256)
+        except DataError:
+            self._volume.receipt_path(artifact.name).unlink()  # it is not what was verified once
+            raise
 
     def _unpack(self, artifact: Artifact, record: Record) -> tuple[int, int]:
         archive = self._volume.archive(artifact.name)

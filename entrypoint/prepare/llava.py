@@ -28,8 +28,8 @@ def read_rows(file: BinaryIO, name: str, image_root: str) -> Iterator[Row]:
             yield _row(row, number, name, image_root)
     except (ijson.JSONError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{name} is not whole JSON after row {number} ({error}): it has been dropped, "
-            "so run the same command again; if that repeats, its source is bad."
+            f"{name} is not whole JSON after row {number} ({error}): run the same command again, "
+            "which fetches it anew; if that repeats, its source is bad."
         ) from error
     if number == 0:
         raise DataError(f"{name} is not LLaVA's JSON: it is no list of rows, or an empty one.")

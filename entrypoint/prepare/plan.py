@@ -104,7 +104,7 @@ class Plan:
         if not self.fits:
             needed, free = _gigabytes(self.peak_bytes), _gigabytes(self.free_bytes or 0)
             raise VolumeError(
-                f"The volume {self.volume.root} is too full: this takes {needed} at its peak, {free} are free; "
+                f"The volume {self.volume.root} is too full: it takes {needed} at its peak, {free} are free; "
                 "make room, choose a larger volume with --data-dir, or prepare less at a time with --only."
             )
 

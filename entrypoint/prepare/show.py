@@ -87,6 +87,9 @@ class Bars:
         if event.name not in self._tasks:
             self._tasks[event.name] = self._bars.add_task(event.name, total=event.total)
         task = self._tasks[event.name]
+        if event.phase == "index":
+            self._bars.update(task, description=f"{event.name}: index, {event.done} rows")
+            return
         if self._phases.get(event.name) != event.phase:
             self._phases[event.name] = event.phase
             self._bars.reset(task, description=f"{event.name}: {event.phase}", total=event.total)
@@ -142,25 +145,8 @@ def show_plan(plan: Plan) -> None:
 
 def show_report(report: Report) -> None:
     """The audit as tables."""
-    columns = (
-        "annotations",
-        "rows",
-        "text only",
-        "images",
-        "present",
-        "missing",
-        "empty",
-        "undecodable",
-        "verdict",
-    )
-    rows = [
-        (a.name, a.rows, a.text_only, a.images, a.present, a.missing, a.empty, a.undecodable, a.verdict)
-        for a in report.sets
-    ]
-    console.table("Annotations joined with the disk", columns, rows)
-    for found in report.sets:
-        if found.examples:
-            console.say(f"{found.name}: not usable, for instance: {', '.join(found.examples)}")
+    if report.sets:
+        _show_sets(report)
     for reason in report.not_ready:
         console.say(reason)
     if report.stages:
@@ -171,6 +157,18 @@ def show_report(report: Report) -> None:
 def show_states(rows: Sequence[tuple[str, str, str, str]]) -> None:
     """Artifacts of a volume as a table."""
     console.table("Volume", ("artifact", "state", "destination", "remark"), rows)
+
+
+def _show_sets(report: Report) -> None:
+    counts = ("rows", "text only", "images", "present", "missing", "empty", "undecodable")
+    rows = [
+        (a.name, a.rows, a.text_only, a.images, a.present, a.missing, a.empty, a.undecodable, a.verdict)
+        for a in report.sets
+    ]
+    console.table("Annotations joined with the disk", ("annotations", *counts, "verdict"), rows)
+    for found in report.sets:
+        if found.examples:
+            console.say(f"{found.name}: not usable, for instance: {', '.join(found.examples)}")
 
 
 def _how_far(progress: Progress) -> str:

@@ -5,7 +5,8 @@ from typing import Literal
 
 from entrypoint.catalog.schema import Artifact
 from entrypoint.prepare.control import bytes_done
-from entrypoint.prepare.download import read_record
+from entrypoint.prepare.download import read_record, sha256_of
+from entrypoint.prepare.extract import crc_of
 from entrypoint.prepare.listing import Listing
 from entrypoint.prepare.manifest import read_manifest
 from entrypoint.volume import Receipt, Volume
@@ -29,6 +30,25 @@ def state_of(artifact: Artifact, volume: Volume, listing: Listing) -> State:
         damage = _outdated(artifact, receipt) or _damage(artifact, receipt, volume, listing)
         return State("damaged", damage, have) if damage else State("ready", have=receipt.size)
     return State("partial", have=have) if have else State("absent")
+
+
+def reread_state_of(artifact: Artifact, volume: Volume, listing: Listing) -> State:
+    """The same, and every file of it is read and compared with what was verified when it came."""
+    state = state_of(artifact, volume, listing)
+    receipt = volume.receipt(artifact.name)
+    if state.kind != "ready" or receipt is None:
+        return state
+    changed = _changed_files(artifact, receipt, volume)
+    return State("damaged", f"{changed[0]} has changed since it came") if changed else state
+
+
+def _changed_files(artifact: Artifact, receipt: Receipt, volume: Volume) -> list[str]:
+    if artifact.kind == "archive":
+        entries = read_manifest(volume, artifact.name)
+        return [entry.path for entry in entries if crc_of(volume.path(entry.path)) != entry.crc]
+    with volume.path(artifact.destination).open("rb") as file:
+        same = sha256_of(file, lambda done: None) == receipt.sha256
+    return [] if same else [artifact.destination]
 
 
 def _outdated(artifact: Artifact, receipt: Receipt) -> str:

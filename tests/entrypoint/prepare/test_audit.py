@@ -49,9 +49,28 @@ def test_deep_finds_what_does_not_decode_and_lets_another_format_be(small):
     broken.write_bytes(broken.read_bytes()[:100])
     Image.new("RGB", (4, 4)).save(png, "PNG")
     assert look(small).sets[0].undecodable == 0
+    assert look(small).not_ready == ()
     for jobs in (1, 2):
         (found,) = look(small, decode_jobs=jobs).sets
         assert (found.present, found.undecodable, found.unusable_rows) == (5, 1, (3,))
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("images", "images/00001/3.jpg"),
+        ("weights", "models/org/m/weights.bin"),
+        ("rows", "jsons/rows.json"),
+    ],
+)
+def test_deep_finds_a_changed_byte(small, name, path):
+    small.prepare()
+    file = small.volume.path(path)
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    assert look(small).not_ready == ()
+    assert look(small, decode_jobs=1).not_ready == (f"{name} is damaged ({path} has changed since it came)",)
 
 
 def test_few_lost_rows_are_tolerated_in_a_large_set(world):
