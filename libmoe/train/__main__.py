@@ -16,9 +16,9 @@ def main(arguments: list[str]) -> int:
     """Runs the rank that the environment names; returns the exit code."""
     say = claim_stdout()
     rank = int(os.environ.get("RANK", "0"))
-    for category in (UserWarning, FutureWarning):
-        warnings.simplefilter("once", category)
+    warnings.filterwarnings("ignore", "`torch.distributed.*deprecated", FutureWarning)  # DeepSpeed's calls
     logging.basicConfig(format=f"%(asctime)s rank {rank} %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("libmoe").setLevel(logging.INFO)
     run_json = Path(arguments[0]) if len(arguments) == 1 else None
     try:
         if run_json is None:

@@ -1,10 +1,13 @@
-"""Where progress lines go: standard output is for them alone, whatever libraries print goes to the log."""
+"""Where lines go: standard output is for progress alone, what libraries print goes to the log."""
 
+import logging
 import os
 from collections.abc import Callable
 
+_LOG = logging.getLogger(__name__)
+
 Say = Callable[[str], None]
-"""Shows one line to the person who watches."""
+"""Shows one line to the person who watches, and keeps it in the log."""
 
 
 def claim_stdout() -> Say:
@@ -17,6 +20,7 @@ def claim_stdout() -> Say:
 
     def say(line: str) -> None:
         lines.write(line + "\n")
+        _LOG.info(line)
 
     return say
 
