@@ -47,5 +47,7 @@ def command(folder: Path, as_json: bool) -> None:
         console.table(*summary.table(stages))
         rows = [("yes" if c.exact else "NO", c.photo, c.truth, c.answer) for c in captions]
         console.table("Captions", ("exact", "photograph", "truth", "model"), rows)
-        console.say(f"{exact} of {len(captions)} captions are exact. Loss curves: {demo.picture}")
+        console.say(f"{exact} of {len(captions)} captions are exact.")
+        console.say(f"Model: {specs[-1].model_dir}")
+        console.say(f"Loss curves: {demo.picture}")
     require_learned(captions)

@@ -59,3 +59,5 @@ def command(
         console.result({spec.config.stage: describe(spec) for spec in specs})
     else:
         console.table(*summary.table([describe(spec) for spec in specs]))
+        if not dry_run:
+            console.say(f"The model is in {specs[-1].model_dir}.")

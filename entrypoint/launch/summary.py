@@ -44,7 +44,7 @@ def trained(spec: RunSpec) -> dict[str, object]:
 
 def table(stages: Sequence[Mapping[str, object]]) -> tuple[str, Sequence[str], Sequence[Sequence[str]]]:
     """A row a figure, a column a stage: the long values of a few stages read best so."""
-    figures = [figure for figure in stages[0] if figure != "stage"]
+    figures = [figure for figure in stages[0] if figure not in ("stage", "model")]
     rows = [(figure.replace("_", " "), *(_cell(stage[figure]) for stage in stages)) for figure in figures]
     return "Training", ("", *(str(stage["stage"]) for stage in stages)), rows
 

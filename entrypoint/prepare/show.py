@@ -112,7 +112,7 @@ def sentence(event: Event) -> str:
         case Skipped(name, url, reason):
             return f"{name}: giving up {url}: {reason}"
         case Finished(name, files, size):
-            return f"{name}: in place ({files} files, {console.size(size)})"
+            return f"{name}: in place ({files} file{'s' * (files != 1)}, {console.size(size)})"
         case Failed(name, message):
             return f"{name}: failed: {message}"
         case Audited(report):

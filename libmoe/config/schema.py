@@ -55,7 +55,9 @@ class MoEConfig(_Settings):
     where: tuple[Literal["vision", "connector"], ...] = ("vision", "connector")
     balance_coefficient: NonNegative = 0.01
     z_coefficient: NonNegative = 0.001
-    router_std: NonNegative = Field(0.02, description="Standard deviation of the router's initial weights.")
+    router_std: NonNegative = Field(
+        default=0.02, description="Standard deviation of the router's initial weights."
+    )
 
 
 class DataConfig(_Settings):
