@@ -60,22 +60,24 @@ class Captioner:
             raise UsageError(
                 f"The prompt holds {placeholder}: leave it out, images are placed before the prompt."
             )
-        turn = {"role": "user", "content": f"{placeholder}\n" * images + prompt}
+        turn = {"role": "user", "content": f"{placeholder}\n" * images + prompt.strip()}
         return self.processor.tokenizer.apply_chat_template(
             [turn], tokenize=False, add_generation_prompt=True
         )
 
 
 def _decode(path: Path) -> "Image":
-    from PIL import Image, ImageOps
+    """The picture as training would see it."""
+    from libmoe.data.image import load_image
 
     try:
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except FileNotFoundError as error:
-        raise DataError(f"There is no image {path}: check --image.") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"The image {path} cannot be decoded ({error}): give another file.") from error
+        return load_image(path, row_id="")
+    except DataError as error:  # speaks of a dataset's row
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise DataError(f"There is no image {path}: check --image.") from error
+        raise DataError(
+            f"The image {path} cannot be decoded ({error.__cause__}): give another file."
+        ) from error
 
 
 @dataclass(frozen=True)

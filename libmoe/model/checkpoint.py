@@ -42,7 +42,10 @@ def _saved_config(folder: Path) -> LibmoeConfig:
         raise ConfigError(
             f"There is no checkpoint in {folder}: give the folder that holds config.json, as RUN/model."
         )
-    values = json.loads(path.read_text())
+    try:
+        values = dict(json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{path} is no model configuration: give a folder that libmoe saved.") from error
     if values.get("model_type") != LibmoeConfig.model_type:
         raise ConfigError(
             f"{folder} holds a {values.get('model_type')!r} model, not {LibmoeConfig.model_type!r}: "

@@ -1,0 +1,85 @@
+"""Images to pixels, text to tokens."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoProcessor
+
+from libmoe.config.errors import ConfigError
+from libmoe.config.run import RunSpec
+from libmoe.model.build import model_config
+from libmoe.model.processor import build_processor, stop_token_ids
+
+MakeSpec = Callable[..., RunSpec]
+
+
+def test_one_token_stands_for_each_cell_of_the_grid(make_spec: MakeSpec, photograph: Image.Image) -> None:
+    spec = make_spec("sft")
+    processor = build_processor(spec.config, spec.models_dir)
+    inputs = processor(images=[photograph] * 2, text=["<image>\nWhat?"] * 2, return_tensors="pt")
+    config = model_config(spec.config, processor.image_token_id)
+    assert inputs.pixel_values.shape == (2, 3, 168, 168)
+    assert config.pixels == 168
+    counted = (inputs.input_ids == config.image_token_id).sum(1)
+    assert counted.tolist() == [16, 16]
+    assert config.image_seq_length == 16
+
+
+def test_shapes_of_images(make_spec: MakeSpec, photograph: Image.Image) -> None:
+    def pixels(shape: str) -> torch.Tensor:
+        spec = make_spec("sft", {"data": {"image_shape": shape}})
+        processor = build_processor(spec.config, spec.models_dir)
+        return processor.image_processor(photograph, return_tensors="pt").pixel_values[0]
+
+    padded, square = pixels("pad"), pixels("square")
+    assert padded.shape == square.shape == (3, 168, 168)
+    assert (padded[:, :22].abs() < 0.01).all()  # 60 x 40 leaves a sixth above and below, in the mean colour
+    assert (square[:, 0].abs() > 0.5).any()
+    assert padded.min() >= -1
+    assert padded.max() <= 1
+
+
+def test_saved_with_a_model_it_comes_back(
+    make_spec: MakeSpec, photograph: Image.Image, tmp_path: Path
+) -> None:
+    spec = make_spec("sft")
+    processor = build_processor(spec.config, spec.models_dir)
+    processor.save_pretrained(tmp_path)
+    again = AutoProcessor.from_pretrained(tmp_path)
+    before, after = (
+        p(images=photograph, text="<image>\nWhat?", return_tensors="pt") for p in (processor, again)
+    )
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert again.tokenizer.chat_template == processor.tokenizer.chat_template
+
+
+def test_answers_stop_at_the_templates_own_mark(make_spec: MakeSpec) -> None:
+    spec = make_spec("sft")
+    tokenizer = build_processor(spec.config, spec.models_dir).tokenizer
+    expected = {"<|end|>", "<|endoftext|>"}
+    assert set(tokenizer.convert_ids_to_tokens(stop_token_ids(tokenizer))) == expected
+    tokenizer.chat_template = None
+    assert stop_token_ids(tokenizer) == [tokenizer.eos_token_id]
+
+
+def test_missing_tokenizer_is_told(make_spec: MakeSpec) -> None:
+    spec = make_spec("sft", {"model": {"tokenizer": "libmoe/absent"}})
+    with pytest.raises(ConfigError, match=r"no tokenizer in .*libmoe/absent"):
+        build_processor(spec.config, spec.models_dir)
+
+
+def test_unreadable_tokenizer_is_told(make_spec: MakeSpec, tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "libmoe" / "tiny"
+    folder.mkdir(parents=True)
+    (folder / "tokenizer_config.json").write_text("{}")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        build_processor(make_spec("sft").config, tmp_path / "models")
+
+
+def test_image_token_beyond_the_vocabulary_is_told(make_spec: MakeSpec) -> None:
+    with pytest.raises(ConfigError, match="id 1024 is beyond the model's 1024 embeddings"):
+        model_config(make_spec("sft").config, image_token_id=1024)
