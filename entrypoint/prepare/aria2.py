@@ -57,12 +57,9 @@ class Aria2:
         end_leftover(self._volume.hidden)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+    def __exit__(self, *exception: object) -> None:
         if self._daemon is not None:
-            if kind is None:
-                self._daemon.kill()
-            else:
-                self._daemon.stop()
+            self._daemon.stop()
             end_leftover(self._volume.hidden)
 
     def download(
@@ -141,4 +138,5 @@ class Aria2:
         if reason.code in _CANNOT_CONTINUE:
             path.unlink(missing_ok=True)
             control_path(path).unlink(missing_ok=True)
-        return UnreachableError(f"failed ({reason})")
+        dropped = "No URI available" in str(reason)  # aria2's words for a connection that ended too early
+        return UnreachableError("dropped the connection" if dropped else f"failed ({reason})")

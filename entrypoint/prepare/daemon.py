@@ -95,18 +95,10 @@ class Daemon:
         """Whether it still runs."""
         return self._process.poll() is None
 
-    def kill(self) -> None:
-        """Ends it at once, which costs what it did not save yet: nothing, when no download is under way."""
+    def stop(self) -> None:
+        """Ends it at once; what it did not save in the last second has to come again."""
         self._process.kill()
         self._process.wait()
-
-    def stop(self) -> None:
-        """Ends it within about a second; it saves how far its downloads are."""
-        self._process.terminate()
-        try:
-            self._process.wait(_PATIENCE_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.kill()
 
     def _wait_until_it_answers(self) -> bool:
         import requests
@@ -117,7 +109,7 @@ class Daemon:
                 self.client.get_version()
                 return True
             time.sleep(0.01)
-        self.kill()
+        self.stop()
         return False
 
 

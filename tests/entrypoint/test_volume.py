@@ -186,6 +186,17 @@ def test_without_hard_links_too(tmp_path, monkeypatch):
         pass
 
 
+def test_a_slow_look_does_not_win_over_a_later_holder(tmp_path, monkeypatch):
+    """Between its look and its link, others took the lock, gave it back and took it again."""
+    (tmp_path / "lock-3").write_text(json.dumps(asdict(Holder.me())))
+    slow = take(tmp_path)
+    looks, look = iter([(1, None)]), slow._latest
+    monkeypatch.setattr(slow, "_latest", lambda: next(looks, None) or look())
+    with pytest.raises(TryAgainError):
+        slow.__enter__()
+    assert [path.name for path in tmp_path.iterdir()] == ["lock-3"]
+
+
 def test_of_many_at_once_never_two(tmp_path):
     program = """
 import os, sys, time
