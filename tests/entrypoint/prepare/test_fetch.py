@@ -183,7 +183,7 @@ def test_a_signature_that_expires_in_the_middle_is_asked_for_again(world):
     hub = world.start(slow_and_cut, signed_for_seconds=1)
     world.prepare("big", connections=1)
     assert world.volume.path("big.bin").read_bytes() == content
-    assert len([request for request in hub.requests if request.target.startswith("/hugging")]) == 2
+    assert len([request for request in hub.requests if request.target.startswith("/hugging")]) > 1
 
 
 @pytest.mark.parametrize("status", [403, 404])
