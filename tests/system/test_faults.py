@@ -59,8 +59,26 @@ def test_a_mirror_that_is_down(image: Image, volume: Path) -> None:
     assert_one_sentence(done.stderr, "127.0.0.1")
 
 
+def terminate(image: Image, container: str) -> int:
+    """Ends a container as a scheduler does that takes its machine back; its exit code, within 10 seconds."""
+    started = time.monotonic()
+    subprocess.run([image.docker, "kill", "--signal", "TERM", container], check=True, capture_output=True)
+    wait = [image.docker, "wait", container]
+    code = subprocess.run(wait, check=True, capture_output=True, text=True, timeout=60).stdout
+    assert time.monotonic() - started < 10
+    return int(code)
+
+
+def wait_until(happened: Callable[[], object], what: str) -> None:
+    """Returns as soon as it has."""
+    deadline = time.monotonic() + 120
+    while not happened():
+        assert time.monotonic() < deadline, f"no {what} within two minutes"
+        time.sleep(0.1)
+
+
 def test_sigterm_during_prepare(image: Image, volume: Path, library: Library, serve: Serve) -> None:
-    """What a scheduler does when it takes the machine back; the next prepare carries on."""
+    """The next prepare carries on."""
 
     def slowly(request: Request) -> Answer:
         answer = library.answer(request)
@@ -68,18 +86,24 @@ def test_sigterm_during_prepare(image: Image, volume: Path, library: Library, se
         return answer
 
     with serve(slowly) as hub, image.start(*prepare(hub.url), data=volume) as container:
-        deadline = time.monotonic() + 60
-        while not hub.bytes_sent and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert hub.bytes_sent, "prepare fetched nothing within a minute"
-        started = time.monotonic()
-        subprocess.run([image.docker, "kill", "--signal", "TERM", container], check=True, capture_output=True)
-        code = subprocess.run(
-            [image.docker, "wait", container], check=True, capture_output=True, text=True, timeout=60
-        ).stdout.strip()
-        assert time.monotonic() - started < 10
-        assert code == "75"
+        wait_until(lambda: hub.bytes_sent, "download")
+        assert terminate(image, container) == 75
 
     with serve(library.answer) as hub:
         done = image.run(*prepare(hub.url), data=volume)
         assert done.returncode == 0, done.stderr
+
+
+def test_sigterm_during_training(image: Image, volume: Path, library: Library, serve: Serve) -> None:
+    """The ranks save what they have."""
+    with serve(library.answer) as hub:
+        done = image.run(*prepare(hub.url), data=volume)
+        assert done.returncode == 0, done.stderr
+
+    run = volume / "runs" / "tiny" / "pretrain"
+    train = ("train", "--stage", "1", "--preset", "tiny", "--gpus", "cpu", "--processes", "2")
+    endless = ("--set", "train.epochs=1000")
+    with image.start(*train, *endless, data=volume, options=("--env", "OMP_NUM_THREADS=1")) as container:
+        wait_until((run / "metrics.jsonl").exists, "step")
+        assert terminate(image, container) == 75
+    assert list((run / "checkpoints").glob("step-*"))
