@@ -108,7 +108,7 @@ def test_nan_stays_in_its_token(make_layer: MakeLayer, x: Tensor) -> None:
 def test_objective_alone_trains_every_parameter(make_layer: MakeLayer, x: Tensor, top_k: int) -> None:
     layer = make_layer(top_k=top_k, experts=4, **NO_AUX)
     layer(x).square().sum().backward()
-    assert all(gradient.any() for gradient in gradients(layer).values())
+    assert all(gradient.abs().max() > 1e-6 for gradient in gradients(layer).values())
 
 
 def test_single_choice_has_switch_gradient_relative_to_its_output(make_layer: MakeLayer, x: Tensor) -> None:
