@@ -1,7 +1,7 @@
 """Where the tensors of a dense model come from: safetensors files, mapped into memory, or a seeded start."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import torch
@@ -10,14 +10,12 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from libmoe.config.errors import ConfigError, DataError
-from libmoe.config.schema import BackboneConfig, Part, RunConfig
+from libmoe.config.schema import Part, RunConfig
 from libmoe.model.config import LibmoeConfig
 from libmoe.model.connector import Connector
 from libmoe.model.skeleton import whole_modules
 from libmoe.model.tower import build_tower
 from libmoe.moe.seeding import derived_seed
-
-_TOWER, _CONNECTOR, _LANGUAGE = "model.vision_tower.", "model.multi_modal_projector.", "model.language_model."
 
 
 def read_checkpoint(folder: Path) -> dict[str, Tensor]:
@@ -27,12 +25,8 @@ def read_checkpoint(folder: Path) -> dict[str, Tensor]:
         ConfigError: the folder holds no safetensors.
         DataError: a file is damaged.
     """
-    index = folder / "model.safetensors.index.json"
-    names = {"model.safetensors"}
-    if index.is_file():
-        names = set(json.loads(index.read_text())["weight_map"].values())
     state: dict[str, Tensor] = {}
-    for name in sorted(names):
+    for name in sorted(_files(folder)):
         if not (folder / name).is_file():
             raise ConfigError(f"{folder} has no {name}: fetch or save the model again.")
         try:
@@ -43,6 +37,16 @@ def read_checkpoint(folder: Path) -> dict[str, Tensor]:
                 f"{folder / name} is damaged ({error}): fetch or save the model again."
             ) from error
     return state
+
+
+def _files(folder: Path) -> set[str]:
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        return {"model.safetensors"}
+    try:
+        return set(json.loads(index.read_text())["weight_map"].values())
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{index} is damaged: fetch or save the model again.") from error
 
 
 def base_weights(
@@ -56,29 +60,22 @@ def base_weights(
     Raises:
         ConfigError: a part's weights are not on the volume.
     """
-    vision = _released(run.model.vision, models_dir)
-    language = _released(run.model.language, models_dir)
-    state = {
-        **({_tower_name(k): v for k, v in vision.items()} if vision else _random("vision", config, run.seed)),
-        **_random("connector", config, run.seed),
-        **(
-            {_language_name(k): v for k, v in language.items()}
-            if language
-            else _random("language", config, run.seed)
-        ),
+    weights: dict[Part, str | None] = {
+        "vision": run.model.vision.weights,
+        "connector": None,
+        "language": run.model.language.weights,
     }
+    state: dict[str, Tensor] = {}
+    for part, source in weights.items():
+        own = _random(part, config, run.seed) if source is None else _released(models_dir, source)
+        state |= {_PLACES[part](name): tensor for name, tensor in own.items()}
     return {name: tensor for name, tensor in state.items() if name in names}
 
 
-def _released(backbone: BackboneConfig, models_dir: Path) -> dict[str, Tensor] | None:
-    if backbone.weights is None:
-        return None
-    folder = models_dir / backbone.weights
-    if not folder.is_dir():
-        raise ConfigError(
-            f"The weights {backbone.weights} are not in {models_dir}: fetch them with `libmoe prepare`."
-        )
-    return read_checkpoint(folder)
+def _released(models_dir: Path, weights: str) -> dict[str, Tensor]:
+    if not (models_dir / weights).is_dir():
+        raise ConfigError(f"The weights {weights} are not in {models_dir}: fetch them with `libmoe prepare`.")
+    return read_checkpoint(models_dir / weights)
 
 
 def _random(part: Part, config: LibmoeConfig, seed: int) -> dict[str, Tensor]:
@@ -86,16 +83,20 @@ def _random(part: Part, config: LibmoeConfig, seed: int) -> dict[str, Tensor]:
     with whole_modules(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed, part))
         if part == "vision":
-            return {_tower_name(k): v for k, v in build_tower(config).state_dict().items()}
+            return build_tower(config).state_dict()
         if part == "connector":
-            return {_CONNECTOR + k: v for k, v in Connector(config).state_dict().items()}
-        language = AutoModelForCausalLM.from_config(config.text_config)
-        return {_language_name(k): v for k, v in language.state_dict().items()}
-
-
-def _tower_name(name: str) -> str:
-    return _TOWER + name.removeprefix("vision_model.")
+            return Connector(config).state_dict()
+        return AutoModelForCausalLM.from_config(config.text_config).state_dict()
 
 
 def _language_name(name: str) -> str:
-    return _LANGUAGE + name.removeprefix("model.") if name.startswith("model.") else name
+    body = name.removeprefix("model.")
+    return name if body == name else f"model.language_model.{body}"
+
+
+_PLACES: dict[Part, Callable[[str], str]] = {
+    "vision": lambda name: f"model.vision_tower.{name.removeprefix('vision_model.')}",
+    "connector": lambda name: f"model.multi_modal_projector.{name}",
+    "language": _language_name,
+}
+"""A tensor's name in the whole model, from its name in the part's own checkpoint."""

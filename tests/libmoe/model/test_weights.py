@@ -23,6 +23,7 @@ from libmoe.model import LibmoeForConditionalGeneration
 from libmoe.model.build import build_model
 from libmoe.model.checkpoint import load_checkpoint
 from libmoe.model.processor import build_processor
+from libmoe.model.sources import read_checkpoint
 
 MakeSpec = Callable[..., RunSpec]
 Save = Callable[[LibmoeForConditionalGeneration], Path]
@@ -209,3 +210,20 @@ def test_weights_of_another_kind_are_refused(released: RunSpec) -> None:
 def test_missing_base_weights_say_how_to_get_them(make_spec: MakeSpec) -> None:
     with pytest.raises(ConfigError, match=r"weights g/absent are not in .*libmoe prepare"):
         build_model(make_spec("pretrain", {"model": {"vision": {"weights": "g/absent"}}}))
+
+
+def test_tied_embeddings_are_stored_once(make_spec: MakeSpec, tmp_path: Path) -> None:
+    settings = {"model": {"language": {"config": {"tie_word_embeddings": True}}}}
+    model = build_model(make_spec("pft", settings))
+    assert model.lm_head.weight is model.model.language_model.embed_tokens.weight
+    model.save_pretrained(tmp_path)
+    assert "lm_head.weight" not in load_file(tmp_path / "model.safetensors")
+    again = build_model(make_spec("sft", settings, init_from=tmp_path))
+    assert torch.equal(again.lm_head.weight, model.lm_head.weight)
+    assert again.lm_head.weight is again.model.language_model.embed_tokens.weight
+
+
+def test_damaged_index_is_bad_data(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors.index.json").write_text("{")
+    with pytest.raises(DataError, match=r"index\.json is damaged"):
+        read_checkpoint(tmp_path)

@@ -14,6 +14,8 @@ from torch import Tensor
 from libmoe.config.run import RunSpec
 
 MakeSpec = Callable[..., RunSpec]
+pytestmark = pytest.mark.slow
+
 WORKER = Path(__file__).with_name("zero3_worker.py")
 ROOT = Path(__file__).parents[3]
 
