@@ -3,7 +3,6 @@
 Row a of the A = T * K dispatched rows is assignment ``order_A[a]`` of the flattened ``(T, K)`` choices. Both
 directions are gathers, in the backward pass too, which keeps them deterministic on every device.
 """
-# ruff: noqa: N815
 
 from dataclasses import dataclass
 from typing import Any

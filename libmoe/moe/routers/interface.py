@@ -1,5 +1,4 @@
 """What a routing algorithm is: a module that sends each token to experts, known by a name."""
-# ruff: noqa: N815
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
