@@ -19,13 +19,14 @@ def main(arguments: list[str]) -> int:
     warnings.filterwarnings("ignore", "`torch.distributed.*deprecated", FutureWarning)  # DeepSpeed's calls
     logging.basicConfig(format=f"%(asctime)s rank {rank} %(levelname)s %(name)s: %(message)s")
     logging.getLogger("libmoe").setLevel(logging.INFO)
-    run_json = Path(arguments[0]) if len(arguments) == 1 else None
+    if len(arguments) != 1:
+        logging.error("Training takes one argument, a run.json: start it with `libmoe train`.")
+        return UsageError.exit_code
+    run_json = Path(arguments[0])
     try:
-        if run_json is None:
-            raise UsageError("Training takes one argument, a run.json: start it with `libmoe train`.")
         _train(RunSpec.read(run_json), say if rank == 0 else silent)
     except Exception as error:
-        return report_failure(run_json.parent if run_json else Path(), rank, error)
+        return report_failure(run_json.parent, rank, error)
     return 0
 
 

@@ -61,6 +61,7 @@ def run(spec: RunSpec, say: Say) -> None:
         )
     say(f"stage {stage}  saving the model")
     _save(trainer, processor, spec.model_dir)
+    dist.destroy_process_group()
 
 
 def _save(trainer: Trainer, processor: LlavaProcessor, final: Path) -> None:
