@@ -109,16 +109,39 @@ class Volume:
 
     def free_bytes(self) -> int | None:
         """What can be written, also before the folder exists; None where the file system does not say."""
+        usage = shutil.disk_usage(self._nearest())
+        return usage.free if usage.total else None
+
+    def _nearest(self) -> Path:
+        """The folder itself, or the nearest above it that exists."""
         place = self.root.absolute()
         while not place.is_dir():
             place = place.parent
-        usage = shutil.disk_usage(place)
-        return usage.free if usage.total else None
+        return place
 
     def has_room(self, size: int) -> bool:
         """Whether so many bytes can be written, as far as the file system says."""
         free = self.free_bytes()
         return free is None or size <= free
+
+    def free_inodes(self) -> int | None:
+        """Files that can still be made; None where the file system has no such limit or does not say."""
+        status = os.statvfs(self._nearest())
+        return status.f_favail if status.f_files else None
+
+    def has_inodes(self, count: int) -> bool:
+        """Whether so many files can be made, as far as the file system says."""
+        free = self.free_inodes()
+        return free is None or count <= free
+
+    def tells_case(self) -> bool:
+        """Whether two names that differ in case only are two files here, found by trying."""
+        probe = self.hidden / f".{uuid.uuid4().hex}a"
+        probe.touch()
+        try:
+            return not probe.with_name(probe.name[:-1] + "A").exists()
+        finally:
+            probe.unlink()
 
     def check(self) -> None:
         """Makes the folder if its parent exists, and tries to write in it.

@@ -1,12 +1,15 @@
 """What a catalogue file may say: the typed form of its TOML.
 
-An artifact is one download: an ``archive`` (zip) that is unpacked, ``annotations`` (LLaVA's JSON) that are
-indexed, or a ``file`` that is kept as it is.
+An artifact is an ``archive`` (zip, perhaps in parts) that is unpacked, ``annotations`` (LLaVA's JSON) that
+are indexed, ``images`` (a JSON of image URLs) that are fetched one by one, or a ``file`` that is kept as it
+is.
 """
 
+import re
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
@@ -17,14 +20,15 @@ Url = Annotated[str, StringConstraints(pattern=r"^https?://[^/\s]+/\S+$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Bytes = Annotated[int, Field(ge=0)]
 
-_OURS = (".libmoe", "runs")
+OURS = (".libmoe", "runs")
+"""What on a volume no artifact may write to."""
 
 
 def _inside_volume(path: str) -> str:
     parts = PurePosixPath(path).parts
     if path.startswith("/") or ".." in parts or "\\" in path:
         raise ValueError("must be a relative path without '..'")
-    if parts and parts[0] in _OURS:
+    if parts and parts[0] in OURS:
         raise ValueError(f"{parts[0]}/ is libmoe's own")
     return path.strip("/")
 
@@ -36,13 +40,33 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
+class Part(_Strict):
+    """One of the files an archive was cut into."""
+
+    urls: Annotated[tuple[Url, ...], Field(min_length=1)]
+    """In order of preference."""
+    size: Bytes | None = None
+    sha256: Sha256 | None = None
+
+    @property
+    def file_name(self) -> str:
+        """The last piece of its path, by whose natural order the parts are joined."""
+        return PurePosixPath(urlsplit(self.urls[0]).path).name
+
+
 class Artifact(_Strict):
     """One thing that can be fetched, where it lands and what is known about it."""
 
     name: Name
-    kind: Literal["archive", "annotations", "file"]
-    urls: Annotated[tuple[Url, ...], Field(min_length=1)]
-    """In order of preference."""
+    kind: Literal["archive", "annotations", "images", "file"]
+    urls: tuple[Url, ...] = ()
+    """In order of preference; for images: of the JSON that lists them."""
+    parts: tuple[Part, ...] = ()
+    """Archive: the files it was cut into, in place of `urls`."""
+    parts_listing: Url | None = None
+    """Archive: where the hub's tree API lists the parts, as long as the catalogue does not."""
+    parts_pattern: str = "*"
+    """Archive: the names of the parts in that listing."""
     revision: str | None = None
     """The source's own version, where it has any: a change of it makes what is on a volume out of date."""
     size: Bytes | None = None
@@ -52,28 +76,42 @@ class Artifact(_Strict):
     sha256: Sha256 | None = None
     licence: str
     destination: VolumePath
-    """Folder (archive) or file (annotations, file), relative to the volume's root."""
+    """Folder (archive, images) or file (annotations, file), relative to the volume's root."""
     layout: Literal["tree", "flatten"] = "tree"
-    """Archive: keep the paths inside it, or the file names alone."""
+    """Archive: keep the paths inside it below the destination, or the file names alone. A top folder that
+    repeats the destination's end is taken off (see `prepare/layout.py`)."""
     strip: VolumePath = ""
-    """Archive: a top folder taken off when everything in the archive is under it."""
+    """Archive: another top folder that is taken off when everything in the archive is under it."""
     unpacked_size: Bytes | None = None
     """Archive: bytes after extraction, for planning; taken as the archive's own size where not given."""
+    files: Annotated[int, Field(ge=1)] | None = None
+    """Archive, images: about how many files it becomes, for planning."""
     needs: tuple[Name, ...] = ()
     """Annotations: artifacts or groups a training with them needs: images, base weights, tokenizer."""
     image_root: VolumePath = ""
     """Annotations: what makes a row's `image` relative to the volume's root."""
+    image_roots: tuple[VolumePath, ...] = ()
+    """Annotations: roots to try where the source does not say; the one whose images are there is taken."""
+    in_place_of: Name | None = None
+    """Another way to the same files as that artifact, taken with `--prefer`."""
 
     @model_validator(mode="after")
     def _fields_fit_kind(self) -> Self:
         only = {
-            "archive": ("layout", "strip", "unpacked_size"),
-            "annotations": ("needs", "image_root"),
+            "archive": ("layout", "strip", "parts", "parts_listing", "parts_pattern"),
+            "archive or images": ("unpacked_size", "files"),
+            "annotations": ("needs", "image_root", "image_roots"),
         }
-        for kind, fields in only.items():
+        for kinds, fields in only.items():
             given = [field for field in fields if field in self.model_fields_set]
-            if given and self.kind != kind:
-                raise ValueError(f"{given[0]} is for kind {kind!r} only")
+            if given and self.kind not in kinds.split(" or "):
+                raise ValueError(f"{given[0]} is for kind {kinds!r} only")
+        if sum(map(bool, (self.urls, self.parts, self.parts_listing))) != 1:
+            raise ValueError("give one of urls, parts and parts_listing")
+        if self.parts and (self.size is not None or self.sha256):
+            raise ValueError("with parts, each part has its own size and sha256")
+        if self.image_root and self.image_roots:
+            raise ValueError("give image_root or image_roots, not both")
         if self.size is not None and self.approximate_size is not None:
             raise ValueError("give size or approximate_size, not both")
         if self.kind != "archive" and not self.destination:
@@ -81,8 +119,40 @@ class Artifact(_Strict):
         return self
 
     @property
+    def roots(self) -> tuple[str, ...]:
+        """What may stand before a row's image, the likeliest first."""
+        return self.image_roots or (self.image_root,)
+
+    @property
+    def downloads(self) -> tuple["Artifact", ...]:
+        """What is really fetched: the artifact itself, or its parts as files in the order they are joined."""
+        if not self.parts:
+            return (self,) if self.urls else ()
+        ordered = sorted(self.parts, key=lambda part: (natural_key(part.file_name), part.file_name))
+        return tuple(self._part(number, part) for number, part in enumerate(ordered, start=1))
+
+    def _part(self, number: int, part: Part) -> "Artifact":
+        return Artifact(
+            name=f"{self.name}.part{number:03d}",
+            kind="file",
+            urls=part.urls,
+            revision=self.revision,
+            size=part.size,
+            sha256=part.sha256,
+            licence=self.licence,
+            destination=f"{self.destination}/{part.file_name}",
+        )
+
+    @property
+    def size_is_exact(self) -> bool:
+        """Whether the source says so."""
+        return bool(self.downloads) and all(download.size is not None for download in self.downloads)
+
+    @property
     def expected_size(self) -> int | None:
         """Bytes to fetch as far as they are known."""
+        if self.parts and self.size_is_exact:
+            return sum(part.size or 0 for part in self.parts)
         return self.size if self.size is not None else self.approximate_size
 
     @property
@@ -114,7 +184,9 @@ class Catalog(_Strict):
     def _names_exist(self) -> Self:
         names = [artifact.name for artifact in self.artifacts]
         _refuse_twins("name", [*names, *self.groups])
-        _refuse_twins("destination", [a.destination for a in self.artifacts if a.kind != "archive"])
+        _refuse_twins(
+            "destination", [a.destination for a in self.artifacts if a.kind in ("annotations", "file")]
+        )
         known = {*names, *self.groups}
         for stage, annotations in self.stages.items():
             if stage not in STAGES:
@@ -124,6 +196,10 @@ class Catalog(_Strict):
             _refuse_strangers(f"groups.{group}", members, set(names))
         for artifact in self.artifacts:
             _refuse_strangers(f"artifact {artifact.name!r}: needs", artifact.needs, known)
+            if artifact.in_place_of:
+                _refuse_strangers(
+                    f"artifact {artifact.name!r}: in_place_of", [artifact.in_place_of], set(names)
+                )
         return self
 
     def _annotations(self) -> set[str]:
@@ -135,6 +211,12 @@ class Catalog(_Strict):
             if artifact.name == name:
                 return artifact
         raise KeyError(name)
+
+
+def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
+    """Sorts ``part_2`` before ``part_10``."""
+    pieces = re.findall(r"\d+|\D+", name)
+    return tuple((0, int(piece)) if piece.isdecimal() else (1, piece) for piece in pieces)
 
 
 def _refuse_twins(what: str, values: list[str]) -> None:

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from entrypoint.catalog.schema import OURS, Artifact
+from entrypoint.prepare.joined import joined_size, open_joined
+from entrypoint.prepare.layout import is_junk, targets
 from libmoe.config.errors import DataError
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
@@ -18,6 +21,7 @@ _ENCRYPTED = 0x1
 _STORED, _DEFLATED = 0, 8
 _DEFLATE_AT_BEST = 1032
 """No deflated byte becomes more than so many."""
+_LONGEST_NAME = 255
 _CHUNK = 1 << 22
 
 
@@ -39,41 +43,59 @@ class Member:
     method: int
 
 
-def read_members(path: Path, layout: str, strip: str) -> list[Member]:
+@dataclass(frozen=True)
+class LayoutRule:
+    """How an archive's paths become the volume's; see `layout.targets`."""
+
+    destination: str
+    layout: str = "tree"
+    strip: str = ""
+    case_matters: bool = True
+    """Whether the volume tells ``A`` from ``a``."""
+
+    @classmethod
+    def of(cls, artifact: Artifact, case_matters: bool = True) -> "LayoutRule":
+        """As the catalogue says."""
+        return cls(artifact.destination, artifact.layout, artifact.strip, case_matters)
+
+
+def read_members(paths: Sequence[Path], rule: LayoutRule) -> list[Member]:
     """The files of a zip in the order they are stored.
 
     Args:
-        layout: ``tree`` keeps inner paths, ``flatten`` keeps the names alone.
-        strip: a top folder that is taken off when everything is below it.
+        paths: the archive, or the parts it was cut into in their order.
 
     Raises:
         BadArchiveError: it is no zip, is cut off, or holds what must not be unpacked.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_joined(paths) as file, zipfile.ZipFile(file) as archive:
             infos = [info for info in archive.infolist() if not info.is_dir()]
     except (zipfile.BadZipFile, NotImplementedError, struct.error, UnicodeDecodeError, ValueError) as error:
         raise BadArchiveError(f"it is no whole zip ({error})") from error
     infos.sort(key=lambda info: info.header_offset)
     for info in infos:
         _refuse_hostile(info)
-    prefix = strip.strip("/") + "/"
-    stripped = len(prefix) if strip and all(info.filename.startswith(prefix) for info in infos) else 0
+    infos = [info for info in infos if not is_junk(info.filename)]
+    places = targets([info.filename for info in infos], rule.destination, rule.layout, rule.strip)
+    for info, place in zip(infos, places, strict=True):
+        if not rule.destination and place.split("/")[0] in OURS:
+            raise BadArchiveError(f"member {info.filename!r} would go where libmoe keeps its own files")
     members = [
         Member(
             name=info.filename,
-            target=posixpath.basename(info.filename) if layout == "flatten" else info.filename[stripped:],
+            target=target,
             offset=info.header_offset,
             compressed=info.compress_size,
             size=info.file_size,
             crc=info.CRC,
             method=info.compress_type,
         )
-        for info in infos
+        for info, target in zip(infos, places, strict=True)
     ]
-    if sum(member.compressed for member in members) > path.stat().st_size:
+    if sum(member.compressed for member in members) > joined_size(paths):
         raise BadArchiveError("its members overlap: they claim more bytes than it has")
-    return _without_twins(members)
+    return _without_twins(members, rule.case_matters)
 
 
 def read_chunks(file: BinaryIO, member: Member) -> Iterator[bytes]:
@@ -135,6 +157,10 @@ def _refuse_hostile(info: zipfile.ZipInfo) -> None:
         reason = "has an absolute path"
     elif ".." in parts or "\\" in name or "\0" in name or "\n" in name:
         reason = "has a path that leads out of its folder or is none"
+    elif any(ord(letter) < ord(" ") for letter in name):
+        reason = "has control characters in its name"
+    elif any(len(part.encode(errors="surrogateescape")) > _LONGEST_NAME for part in parts):
+        reason = f"has a name longer than {_LONGEST_NAME} bytes"
     elif "" in parts or "." in parts:
         reason = "has a path with empty parts"
     elif stat.S_IFMT(mode) and not stat.S_ISREG(mode):
@@ -149,11 +175,17 @@ def _refuse_hostile(info: zipfile.ZipInfo) -> None:
         raise BadArchiveError(f"member {name!r} {reason}")
 
 
-def _without_twins(members: Sequence[Member]) -> list[Member]:
+def _without_twins(members: Sequence[Member], case_matters: bool) -> list[Member]:
     """One member a target; two that differ are an error, as is a file where another needs a folder."""
+    fold = str if case_matters else str.casefold
     kept: dict[str, Member] = {}
     for member in members:
-        twin = kept.setdefault(member.target, member)
+        twin = kept.setdefault(fold(member.target), member)
+        if twin.target != member.target:
+            raise BadArchiveError(
+                f"members {twin.name!r} and {member.name!r} differ in case only, "
+                "which this volume does not tell apart"
+            )
         if (twin.size, twin.crc) != (member.size, member.crc):
             raise BadArchiveError(f"members {twin.name!r} and {member.name!r} would be the same file")
     folders = {parent for target in kept for parent in _parents(target)}

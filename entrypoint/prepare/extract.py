@@ -13,27 +13,41 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
+from typing import BinaryIO
 
 from entrypoint.prepare.archive import Member, read_chunks
+from entrypoint.prepare.joined import open_joined
+from entrypoint.prepare.repair import HEAD_BYTES, as_jpeg, head_of, misnamed
 
 _BATCH_BYTES = 16 << 20
 _BATCH_MEMBERS = 512
 _CHUNK = 1 << 22
 
 
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """A member whose file is not what the archive holds, because it was no JPEG and is called one."""
+
+    target: str
+    was: str
+    """The format it had."""
+    size: int
+    crc: int
+
+
 @dataclass(frozen=True)
 class Unpacking:
-    """Where an archive is, where its files go, and where they are written before that."""
+    """Where an archive (or its parts) is, where its files go, and where they are written before that."""
 
-    archive: Path
+    archive: tuple[Path, ...]
     destination: Path
     aside: Path
 
-    def run(self, members: Sequence[Member], jobs: int, progress: Callable[[int], None]) -> None:
-        """Unpacks the members.
+    def run(self, members: Sequence[Member], jobs: int, progress: Callable[[int], None]) -> list[Repaired]:
+        """Unpacks the members; those that had to be repaired.
 
         Args:
-            progress: called with the bytes that were unpacked since the last call.
+            progress: called with the bytes that were unpacked since the last call; may raise to stop.
 
         Raises:
             BadArchiveError: a member is damaged or not what the archive promises.
@@ -43,39 +57,47 @@ class Unpacking:
         self.aside.mkdir(parents=True)
         batches = list(_batches(members))
         workers = min(jobs, len(batches))
-        if workers <= 1:
-            for batch in batches:
-                progress(self.unpack(batch))
-        else:
-            self._spread(batches, workers, progress)
-        self._clear()
+        repaired: list[Repaired] = []
 
-    def unpack(self, members: Sequence[Member]) -> int:
-        """One process's share; the bytes in it."""
+        def take(share: tuple[int, list[Repaired]]) -> None:
+            repaired.extend(share[1])
+            progress(share[0])
+
+        if workers > 1:
+            self._spread(batches, workers, take)
+        else:
+            for batch in batches:
+                take(self.unpack(batch))
+        self._clear()
+        return sorted(repaired, key=lambda one: one.target)
+
+    def unpack(self, members: Sequence[Member]) -> tuple[int, list[Repaired]]:
+        """One process's share: the bytes in it, and what was repaired."""
         known_folders: set[Path] = set()
-        with self.archive.open("rb") as file:
+        repaired: list[Repaired] = []
+        with open_joined(self.archive) as file:
             for number, member in enumerate(members):
                 target = self.destination / member.target
                 if target.parent not in known_folders:
                     target.parent.mkdir(parents=True, exist_ok=True)
                     known_folders.add(target.parent)
-                if _is_whole(target, member):
-                    continue
-                aside = self.aside / f"{os.getpid()}-{number}"
-                with aside.open("wb") as out:
-                    for chunk in read_chunks(file, member):
-                        out.write(chunk)
-                aside.replace(target)
-        return sum(member.size for member in members)
+                if not _is_whole(target, member):
+                    aside = self.aside / f"{os.getpid()}-{number}"
+                    if mended := _write(file, member, target, aside):
+                        repaired.append(mended)
+        return sum(member.size for member in members), repaired
 
     def _spread(
-        self, batches: Sequence[Sequence[Member]], workers: int, progress: Callable[[int], None]
+        self,
+        batches: Sequence[Sequence[Member]],
+        workers: int,
+        take: Callable[[tuple[int, list[Repaired]]], None],
     ) -> None:
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(workers, context, initializer=_start_worker) as pool:
             try:
                 for done in as_completed([pool.submit(self.unpack, batch) for batch in batches]):
-                    progress(done.result())
+                    take(done.result())
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
@@ -99,13 +121,29 @@ def _batches(members: Iterable[Member]) -> Iterator[list[Member]]:
         yield batch
 
 
+def _write(file: BinaryIO, member: Member, target: Path, aside: Path) -> Repaired | None:
+    head = b""
+    with aside.open("wb") as out:
+        for chunk in read_chunks(file, member):
+            head = head or chunk[:HEAD_BYTES]
+            out.write(chunk)
+    mended = None
+    was = misnamed(member.target, head)
+    if was and (jpeg := as_jpeg(aside)):
+        aside.write_bytes(jpeg)
+        mended = Repaired(member.target, was, len(jpeg), zlib.crc32(jpeg))
+    aside.replace(target)
+    return mended
+
+
 def _is_whole(target: Path, member: Member) -> bool:
+    """Whether the member is in place already, and needs no repair."""
     try:
         if target.stat().st_size != member.size:
             return False
     except FileNotFoundError:
         return False
-    return crc_of(target) == member.crc
+    return crc_of(target) == member.crc and not misnamed(member.target, head_of(target))
 
 
 def crc_of(path: Path) -> int:

@@ -1,53 +1,76 @@
 """From verified bytes to what a training reads: unpacked, indexed or simply in place, then the receipt."""
 
+import hashlib
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from entrypoint.catalog.schema import Artifact
-from entrypoint.prepare.archive import BadArchiveError, Member, read_members
+from entrypoint.prepare.archive import BadArchiveError, LayoutRule, Member, read_members
+from entrypoint.prepare.aria2 import StoppedError
 from entrypoint.prepare.control import control_path
 from entrypoint.prepare.download import Record, read_record, sha256_of
 from entrypoint.prepare.events import Emit, Finished, Progress
-from entrypoint.prepare.extract import Unpacking
+from entrypoint.prepare.extract import Repaired, Unpacking
 from entrypoint.prepare.fetch import Fetched, Options
 from entrypoint.prepare.index import build_index, is_current
+from entrypoint.prepare.listing import Listing
 from entrypoint.prepare.manifest import Entry, write_manifest
 from entrypoint.prepare.tool import TOOL
 from entrypoint.volume import Receipt, Volume
-from libmoe.config.errors import DataError
+from libmoe.config.errors import DataError, VolumeError
+
+
+@dataclass(frozen=True)
+class Whole:
+    """An artifact of which every byte is here: one record a download, in the order of `downloads`."""
+
+    artifact: Artifact
+    records: tuple[Record, ...]
 
 
 class Installer:
-    """Puts fetched artifacts in their places on a volume."""
+    """Puts whole artifacts in their places on a volume."""
 
     def __init__(self, volume: Volume, options: Options, emit: Emit) -> None:
         self._volume = volume
         self._options = options
         self._emit = emit
+        self._case_matters: bool | None = None
+        self.stop = threading.Event()
+        """Once set, unpacking ends with `StoppedError`; what is in place stays."""
 
-    def install(self, fetched: Fetched) -> None:
+    def install(self, whole: Whole) -> None:
         """The last steps of an artifact; its receipt is written when all is in place.
 
         Raises:
             DataError: the archive is corrupt or hostile, or the JSON is not LLaVA's; its bytes are dropped.
             VolumeError: it does not fit.
         """
-        artifact, record = fetched.artifact, fetched.record
+        artifact = whole.artifact
         try:
             if artifact.kind == "archive":
-                files, size = self._unpack(artifact, record)
+                files, size = self._unpack(whole)
             else:
-                files, size = self._place(artifact, record)
+                files, size = self._place(artifact, whole.records[0])
         except DataError:
-            self._drop(artifact)
+            for download in artifact.downloads:
+                self._drop(download)
             raise
-        self._write_receipt(artifact, record, files, size)
-        self._clean(artifact)
+        self._write_receipt(whole, files, size)
+        for download in artifact.downloads:
+            self._clean(download)
         self._emit(Finished(artifact.name, files, size))
 
-    def waiting(self, artifact: Artifact) -> Fetched | None:
-        """What needs no fetching: an archive that was kept, or what a prepare left that was killed."""
-        return self._waiting_archive(artifact) if artifact.kind == "archive" else self._placed(artifact)
+    def keep(self, fetched: Fetched) -> None:
+        """Sets a fetched archive, or a part of one, aside until it can be unpacked."""
+        self._set_archive_aside(fetched.artifact)
+
+    def waiting(self, artifact: Artifact, download: Artifact) -> Fetched | None:
+        """A download that needs no fetching: it was kept, or a prepare that was killed left it."""
+        return self._waiting_archive(download) if artifact.kind == "archive" else self._placed(download)
 
     def _waiting_archive(self, artifact: Artifact) -> Fetched | None:
         record = read_record(self._volume.archive_state(artifact.name))
@@ -59,7 +82,7 @@ class Installer:
     def _placed(self, artifact: Artifact) -> Fetched | None:
         """A file that was put in its place by a prepare that was killed before it wrote the receipt."""
         record = read_record(self._volume.partial_state(artifact.name))
-        final = self._volume.path(artifact.destination)
+        final = self._final(artifact)
         if record is None or record.sha256 is None or self._volume.partial(artifact.name).exists():
             return None
         if not final.is_file() or final.stat().st_size != record.size:
@@ -79,25 +102,30 @@ class Installer:
             self._volume.receipt_path(artifact.name).unlink()  # it is not what was verified once
             raise
 
-    def _unpack(self, artifact: Artifact, record: Record) -> tuple[int, int]:
-        archive = self._volume.archive(artifact.name)
-        self._set_archive_aside(artifact)
+    def _unpack(self, whole: Whole) -> tuple[int, int]:
+        artifact = whole.artifact
+        for download in artifact.downloads:
+            self._set_archive_aside(download)
+        paths = tuple(self._volume.archive(download.name) for download in artifact.downloads)
         try:
-            members = read_members(archive, artifact.layout, artifact.strip)
+            members = read_members(paths, LayoutRule.of(artifact, self._tells_case()))
             self._require_space(artifact, members)
-            self._run(artifact, archive, members)
+            repaired = self._run(artifact, paths, members)
         except BadArchiveError as error:
+            sources = ", ".join(record.source.url for record in whole.records)
             raise DataError(
                 f"The archive {artifact.name} is bad: {error}. It has been dropped; run the same command "
-                f"again to fetch it anew; if that repeats, {record.source.url} itself is bad: use --mirror "
+                f"again to fetch it anew; if that repeats, {sources} itself is bad: use --mirror "
                 "or another catalogue."
             ) from error
-        entries = [
-            Entry(f"{artifact.destination}/{member.target}".lstrip("/"), member.size, member.crc)
-            for member in members
-        ]
+        entries = _entries(artifact.destination, members, repaired)
         write_manifest(self._volume, artifact.name, entries)
-        return len(members), sum(member.size for member in members)
+        return len(entries), sum(entry.size for entry in entries)
+
+    def _tells_case(self) -> bool:
+        if self._case_matters is None:
+            self._case_matters = self._volume.tells_case()
+        return self._case_matters
 
     def _set_archive_aside(self, artifact: Artifact) -> None:
         """The record first: an archive under this name is one whose record is there."""
@@ -108,28 +136,34 @@ class Installer:
             self._volume.partial_state(artifact.name).replace(self._volume.archive_state(artifact.name))
             partial.replace(archive)
 
-    def _run(self, artifact: Artifact, archive: Path, members: list[Member]) -> None:
+    def _run(self, artifact: Artifact, archive: tuple[Path, ...], members: list[Member]) -> list[Repaired]:
         total, done = sum(member.size for member in members), 0
 
         def progress(more: int) -> None:
             nonlocal done
             done += more
             self._emit(Progress(artifact.name, "unpack", done, total))
+            if self.stop.is_set():
+                raise StoppedError
 
         destination = self._volume.path(artifact.destination)
-        Unpacking(archive, destination, self._volume.unpacking(artifact.name)).run(
-            members, self._options.jobs, progress
-        )
+        unpacking = Unpacking(archive, destination, self._volume.unpacking(artifact.name))
+        return unpacking.run(members, self._options.jobs, progress)
 
     def _require_space(self, artifact: Artifact, members: list[Member]) -> None:
         """A bomb or a surprise is stopped before it fills the volume; files left by an earlier run count."""
-        destination = self._volume.path(artifact.destination)
-        missing = sum(member.size for member in members if not (destination / member.target).exists())
-        if not self._volume.has_room(missing):
+        here = Listing(self._volume.path(artifact.destination))
+        absent = [member for member in members if not here.has(member.target)]
+        if not self._volume.has_room(sum(member.size for member in absent)):
             raise self._volume.full()
+        if not self._volume.has_inodes(len(absent)):
+            raise VolumeError(
+                f"The volume {self._volume.root} has too few inodes for the {len(absent)} files of "
+                f"{artifact.name}: use a file system with more, or choose another with --data-dir."
+            )
 
     def _place(self, artifact: Artifact, record: Record) -> tuple[int, int]:
-        partial, final = self._volume.partial(artifact.name), self._volume.path(artifact.destination)
+        partial, final = self._volume.partial(artifact.name), self._final(artifact)
         if partial.exists():
             if artifact.kind == "annotations":
                 self._build_index(artifact, partial, _sha256(record))
@@ -137,24 +171,28 @@ class Installer:
             partial.replace(final)
         return 1, record.size
 
+    def _final(self, artifact: Artifact) -> Path:
+        return self._volume.path(artifact.destination)
+
     def _build_index(self, artifact: Artifact, json_path: Path, sha256: str) -> None:
         def progress(rows: int) -> None:
             self._emit(Progress(artifact.name, "index", rows, None))
 
         build_index(artifact, self._volume, json_path, sha256, progress)
 
-    def _write_receipt(self, artifact: Artifact, record: Record, files: int, unpacked_size: int) -> None:
+    def _write_receipt(self, whole: Whole, files: int, unpacked_size: int) -> None:
+        artifact, source = whole.artifact, whole.records[0].source
         self._volume.write_receipt(
             Receipt(
                 name=artifact.name,
                 kind=artifact.kind,
                 destination=artifact.destination,
-                url=record.source.url,
-                source=record.source.host,
+                url=source.url,
+                source=source.host,
                 revision=artifact.revision,
-                commit=record.source.commit,
-                sha256=_sha256(record),
-                size=record.size,
+                commit=source.commit,
+                sha256=digest([_sha256(record) for record in whole.records]),
+                size=sum(record.size for record in whole.records),
                 files=files,
                 unpacked_size=unpacked_size,
                 finished=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -162,20 +200,39 @@ class Installer:
             )
         )
 
-    def _clean(self, artifact: Artifact) -> None:
-        self._volume.partial_state(artifact.name).unlink(missing_ok=True)
+    def _clean(self, download: Artifact) -> None:
+        self._volume.partial_state(download.name).unlink(missing_ok=True)
         if not self._options.keep_archives:
-            self._drop_archive(artifact)
+            self._drop_archive(download)
 
-    def _drop(self, artifact: Artifact) -> None:
-        partial = self._volume.partial(artifact.name)
-        for path in (self._volume.partial_state(artifact.name), partial, control_path(partial)):
+    def _drop(self, download: Artifact) -> None:
+        partial = self._volume.partial(download.name)
+        for path in (self._volume.partial_state(download.name), partial, control_path(partial)):
             path.unlink(missing_ok=True)
-        self._drop_archive(artifact)
+        self._drop_archive(download)
 
-    def _drop_archive(self, artifact: Artifact) -> None:
-        self._volume.archive_state(artifact.name).unlink(missing_ok=True)
-        self._volume.archive(artifact.name).unlink(missing_ok=True)
+    def _drop_archive(self, download: Artifact) -> None:
+        self._volume.archive_state(download.name).unlink(missing_ok=True)
+        self._volume.archive(download.name).unlink(missing_ok=True)
+
+
+def digest(sha256s: Sequence[str]) -> str:
+    """An artifact's own sha256, or that of the list of its parts', a line each."""
+    if len(sha256s) == 1:
+        return sha256s[0]
+    return hashlib.sha256("".join(f"{sha256}\n" for sha256 in sha256s).encode()).hexdigest()
+
+
+def _entries(destination: str, members: Sequence[Member], repaired: Sequence[Repaired]) -> list[Entry]:
+    mended = {one.target: one for one in repaired}
+    entries = []
+    for member in members:
+        path = f"{destination}/{member.target}".lstrip("/")
+        one = mended.get(member.target)
+        entries.append(
+            Entry(path, one.size, one.crc, one.was) if one else Entry(path, member.size, member.crc)
+        )
+    return entries
 
 
 def _sha256(record: Record) -> str:

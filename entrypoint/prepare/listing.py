@@ -1,6 +1,7 @@
 """What files there are, by looking into each folder once instead of asking for each file."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -22,6 +23,10 @@ class Listing:
         folder, _, name = path.rpartition("/")
         entry = self._folder(folder).get(name)
         return entry.stat().st_size if entry is not None and entry.is_file() else None
+
+    def missing(self, paths: Sequence[str]) -> list[str]:
+        """Those of the paths that are not there."""
+        return [path for path in paths if not self.has(path)]
 
     def _folder(self, folder: str) -> dict[str, os.DirEntry[str]]:
         if folder not in self._folders:

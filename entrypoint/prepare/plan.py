@@ -6,11 +6,14 @@ from typing import Any
 
 from entrypoint.catalog.schema import Artifact
 from entrypoint.prepare.addresses import Addresses
-from entrypoint.prepare.fetch import AT_ONCE
 from entrypoint.prepare.listing import Listing
+from entrypoint.prepare.pipeline import IN_FLIGHT
 from entrypoint.prepare.state import State, state_of
 from entrypoint.volume import Volume
 from libmoe.config.errors import VolumeError
+
+_OWN_FILES = 4
+"""Beside what an artifact is for: its receipt, its manifest or index, its state on the way."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,8 @@ class Step:
     address: str
     """Asked first."""
     state: State
+    parts: tuple[tuple[str, int | None], ...] = ()
+    """Address and bytes of each part, where it comes in parts."""
 
     @property
     def to_fetch(self) -> int | None:
@@ -29,6 +34,13 @@ class Step:
             return 0
         size = self.artifact.expected_size
         return None if size is None else max(0, size - self.state.have)
+
+    @property
+    def new_files(self) -> int:
+        """Files the volume gets, as far as their number is known, with our own beside them."""
+        if self.state.kind == "ready":
+            return 0
+        return (self.artifact.files or 1) + len(self.artifact.downloads) + _OWN_FILES
 
     @property
     def grows(self) -> int:
@@ -53,8 +65,10 @@ class Step:
             "url": self.address,
             "destination": self.artifact.destination,
             "size": self.artifact.expected_size,
-            "size_is_exact": self.artifact.size is not None,
+            "size_is_exact": self.artifact.size_is_exact,
             "to_fetch": self.to_fetch,
+            "files": self.artifact.files,
+            "parts": [{"url": url, "size": size} for url, size in self.parts],
         }
 
 
@@ -65,6 +79,7 @@ class Plan:
     steps: tuple[Step, ...]
     volume: Volume
     free_bytes: int | None
+    free_inodes: int | None
     keep_archives: bool
 
     @property
@@ -86,27 +101,38 @@ class Plan:
     def peak_bytes(self) -> int:
         """The most space that is taken at any moment on top of today's, as far as sizes are known."""
         passing = sorted((step.passing for step in self.steps), reverse=True)
-        beside = sum(passing if self.keep_archives else passing[:AT_ONCE])
+        beside = sum(passing if self.keep_archives else passing[:IN_FLIGHT])
         here = sum(step.state.have for step in self.missing)
         return max(0, sum(step.grows for step in self.steps) + beside - here)
 
     @property
+    def new_files(self) -> int:
+        """Files the volume gets, as far as their number is known."""
+        return sum(step.new_files for step in self.steps)
+
+    @property
     def fits(self) -> bool:
-        """Whether the volume has that space, as far as it says."""
-        return self.free_bytes is None or self.peak_bytes <= self.free_bytes
+        """Whether the volume has that space and as many inodes, as far as it says."""
+        space = self.free_bytes is None or self.peak_bytes <= self.free_bytes
+        return space and (self.free_inodes is None or self.new_files <= self.free_inodes)
 
     def require_space(self) -> None:
         """Stops a run that cannot end well before its first byte.
 
         Raises:
-            VolumeError: the volume has less space than is needed.
+            VolumeError: the volume has less space or fewer inodes than are needed.
         """
-        if not self.fits:
-            needed, free = _gigabytes(self.peak_bytes), _gigabytes(self.free_bytes or 0)
-            raise VolumeError(
-                f"The volume {self.volume.root} is too full: it takes {needed} at its peak, {free} are free; "
-                "make room, choose a larger volume with --data-dir, or prepare less at a time with --only."
-            )
+        if self.fits:
+            return
+        if self.free_bytes is not None and self.peak_bytes > self.free_bytes:
+            needed, free = _gigabytes(self.peak_bytes), _gigabytes(self.free_bytes)
+        else:
+            needed, free = f"{self.new_files} files", f"inodes for {self.free_inodes}"
+        raise VolumeError(
+            f"The volume {self.volume.root} is too full: it takes {needed} at its peak, {free} are free; "
+            "make room, choose a larger volume with --data-dir, prepare less at a time with --only, "
+            "or go ahead all the same with --force."
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -117,6 +143,8 @@ class Plan:
             "files_of_unknown_size": self.unknown,
             "peak_bytes": self.peak_bytes,
             "free_bytes": self.free_bytes,
+            "new_files": self.new_files,
+            "free_inodes": self.free_inodes,
             "fits": self.fits,
         }
 
@@ -130,11 +158,14 @@ def make_plan(
 ) -> Plan:
     """What is there already, what has to come from where, and what that takes."""
     listing = listing or Listing(volume.root)
-    steps = tuple(
-        Step(artifact, addresses.rewrite(artifact.urls[0]), state_of(artifact, volume, listing))
-        for artifact in artifacts
-    )
-    return Plan(steps, volume, volume.free_bytes(), keep_archives)
+    steps = tuple(_step(artifact, volume, addresses, listing) for artifact in artifacts)
+    return Plan(steps, volume, volume.free_bytes(), volume.free_inodes(), keep_archives)
+
+
+def _step(artifact: Artifact, volume: Volume, addresses: Addresses, listing: Listing) -> Step:
+    first = artifact.downloads[0].urls[0] if artifact.downloads else artifact.parts_listing or ""
+    parts = [(addresses.rewrite(part.urls[0]), part.size) for part in artifact.downloads if artifact.parts]
+    return Step(artifact, addresses.rewrite(first), state_of(artifact, volume, listing), tuple(parts))
 
 
 def _gigabytes(count: int) -> str:

@@ -1,18 +1,23 @@
 """What `prepare` does, from the top: plan, fetch, verify, unpack, index, audit."""
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from entrypoint.catalog.schema import Artifact, Catalog
 from entrypoint.catalog.selection import Selection
 from entrypoint.prepare.audit import Report, audit, write_audits
-from entrypoint.prepare.events import Audited, Emit, Failed, Planned, ignore
-from entrypoint.prepare.fetch import Fetched, Fetcher, Options
+from entrypoint.prepare.events import Audited, Emit, Planned, ignore
+from entrypoint.prepare.fetch import Fetcher, Options
 from entrypoint.prepare.install import Installer
+from entrypoint.prepare.listing import Listing
+from entrypoint.prepare.parts import with_parts
+from entrypoint.prepare.pipeline import Arrivals, Pipeline, split, wholes
 from entrypoint.prepare.plan import Plan, make_plan
+from entrypoint.prepare.state import state_of
 from entrypoint.volume import Volume
-from libmoe.config.errors import DataError, LibmoeError
+from libmoe.config.errors import LibmoeError
 
 
 @dataclass(frozen=True)
@@ -34,11 +39,13 @@ def prepare(
     volume: Volume,
     options: Options | None = None,
     emit: Emit = ignore,
+    force: bool = False,
 ) -> Outcome:
     """Brings everything that was selected onto the volume; may be killed at any moment and run again.
 
     Args:
         emit: is told what happens, from several threads.
+        force: even if the plan says that it does not fit.
 
     Raises:
         VolumeError: the volume cannot be written, or what is selected does not fit.
@@ -49,9 +56,12 @@ def prepare(
     options = options or Options()
     volume.check()
     with volume.guard(), volume.lock():
-        plan = make_plan(selection.artifacts, volume, options.addresses, options.keep_archives)
+        plan = make_plan(
+            _known(selection.artifacts, volume, options), volume, options.addresses, options.keep_archives
+        )
         emit(Planned(plan))
-        plan.require_space()
+        if not force:
+            plan.require_space()
         installer = Installer(volume, options, emit)
         failures = _bring([step.artifact for step in plan.missing], catalog, installer, volume, options, emit)
         if failures:
@@ -65,6 +75,17 @@ def prepare(
     return Outcome(plan, report)
 
 
+def _known(artifacts: Sequence[Artifact], volume: Volume, options: Options) -> list[Artifact]:
+    """The artifacts with their parts, which a hub is asked for where the catalogue does not say."""
+    listing = Listing(volume.root)
+    return [
+        artifact
+        if state_of(artifact, volume, listing).kind == "ready"
+        else with_parts(artifact, options.addresses)
+        for artifact in artifacts
+    ]
+
+
 def _bring(
     missing: Sequence[Artifact],
     catalog: Catalog,
@@ -76,22 +97,15 @@ def _bring(
     """Fetches and installs what is missing; what could not be had."""
     if not missing:
         return []
-    failures: list[LibmoeError] = []
-    with Fetcher(volume, options, catalog.connections, emit) as fetcher:
-        for fetched in _each(missing, installer, fetcher):
-            try:
-                installer.install(fetched)
-            except DataError as error:
-                emit(Failed(fetched.artifact.name, str(error)))
-                failures.append(error)
-        return [*fetcher.failures, *failures]
-
-
-def _each(missing: Sequence[Artifact], installer: Installer, fetcher: Fetcher) -> Iterator[Fetched]:
-    """First what needs no fetching, then the rest as it comes."""
-    here = {artifact.name: installer.waiting(artifact) for artifact in missing}
-    yield from (fetched for fetched in here.values() if fetched)
-    yield from fetcher.fetch([artifact for artifact in missing if not here[artifact.name]])
+    arrivals = Arrivals(missing)
+    here, wanted = split(missing, installer)
+    with (
+        Fetcher(volume, options, catalog.connections, emit) as fetcher,
+        Pipeline(installer, emit) as pipeline,
+    ):
+        for whole in wholes(itertools.chain(here, fetcher.fetch(wanted)), arrivals, installer):
+            pipeline.put(whole)
+    return [*fetcher.failures, *pipeline.failures]
 
 
 def _summary(failures: Sequence[LibmoeError]) -> LibmoeError:

@@ -7,8 +7,9 @@ from entrypoint.catalog.schema import Artifact
 from entrypoint.prepare.control import bytes_done
 from entrypoint.prepare.download import read_record, sha256_of
 from entrypoint.prepare.extract import crc_of
+from entrypoint.prepare.install import digest
 from entrypoint.prepare.listing import Listing
-from entrypoint.prepare.manifest import read_manifest
+from entrypoint.prepare.manifest import manifest_files, read_manifest
 from entrypoint.volume import Receipt, Volume
 
 
@@ -43,7 +44,7 @@ def reread_state_of(artifact: Artifact, volume: Volume, listing: Listing) -> Sta
 
 
 def _changed_files(artifact: Artifact, receipt: Receipt, volume: Volume) -> list[str]:
-    if artifact.kind == "archive":
+    if artifact.kind in ("archive", "images"):
         entries = read_manifest(volume, artifact.name)
         return [entry.path for entry in entries if crc_of(volume.path(entry.path)) != entry.crc]
     with volume.path(artifact.destination).open("rb") as file:
@@ -54,31 +55,41 @@ def _changed_files(artifact: Artifact, receipt: Receipt, volume: Volume) -> list
 def _outdated(artifact: Artifact, receipt: Receipt) -> str:
     if artifact.destination != receipt.destination:
         return f"it is in {receipt.destination}, the catalogue says {artifact.destination}"
-    if artifact.sha256 and artifact.sha256 != receipt.sha256:
+    promised = _promised_sha256(artifact)
+    if promised and promised != receipt.sha256:
         return "the catalogue has another version (sha256)"
     if artifact.revision != receipt.revision:
         return "the catalogue has another revision"
     return ""
 
 
+def _promised_sha256(artifact: Artifact) -> str | None:
+    promised = [download.sha256 for download in artifact.downloads]
+    if not promised or None in promised:
+        return None
+    return digest([sha256 for sha256 in promised if sha256])
+
+
 def _damage(artifact: Artifact, receipt: Receipt, volume: Volume, listing: Listing) -> str:
-    if artifact.kind != "archive":
+    if artifact.kind in ("annotations", "file"):
         size = listing.size(artifact.destination)
         if size is None:
             return f"{artifact.destination} is gone"
         return "" if size == receipt.size else f"{artifact.destination} has {size} bytes, not {receipt.size}"
     try:
-        missing = [
-            entry.path for entry in read_manifest(volume, artifact.name) if not listing.has(entry.path)
-        ]
+        missing = listing.missing(manifest_files(volume, artifact.name))
     except FileNotFoundError:
         return "the list of its files is gone"
     return f"{len(missing)} of {receipt.files} files are gone, the first: {missing[0]}" if missing else ""
 
 
 def _bytes_here(artifact: Artifact, volume: Volume) -> int:
-    for path in (volume.archive(artifact.name), volume.partial(artifact.name)):
-        record = read_record(path.with_name(f"{artifact.name}.json"))
+    return sum(_bytes_of(download, volume) for download in artifact.downloads)
+
+
+def _bytes_of(download: Artifact, volume: Volume) -> int:
+    for path in (volume.archive(download.name), volume.partial(download.name)):
+        record = read_record(path.with_name(f"{download.name}.json"))
         if record and path.exists():
-            return path.stat().st_size if record.complete else bytes_done(path)
+            return bytes_here(record, path)
     return 0

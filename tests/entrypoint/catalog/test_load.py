@@ -44,7 +44,7 @@ def test_the_built_in_ones_load(name):
         (('"file"', '"tarball"'), "artifact 'a', key 'kind'"),
         (('name = "a"', 'name = "A B"'), "artifact 'A B', key 'name'"),
         (("https://h.org/a", "ftp://h.org/a"), "artifact 'a', key 'urls.0'"),
-        (('["https://h.org/a"]', "[]"), "artifact 'a', key 'urls'"),
+        (('["https://h.org/a"]', "[]"), "artifact 'a': give one of urls, parts and parts_listing"),
         (("a.bin", "../a.bin"), "must be a relative path without '..'"),
         (("a.bin", "/a.bin"), "must be a relative path without '..'"),
         (("a.bin", ".libmoe/a.bin"), ".libmoe/ is libmoe's own"),

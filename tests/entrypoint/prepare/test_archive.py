@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from entrypoint.prepare.archive import BadArchiveError, read_members
+from entrypoint.prepare.archive import BadArchiveError, LayoutRule, read_members
 from entrypoint.prepare.extract import Unpacking
 
 
 def unpack(path: Path, into: Path, layout: str = "tree", strip: str = "", jobs: int = 1) -> dict[str, bytes]:
-    members = read_members(path, layout, strip)
-    Unpacking(path, into / "out", into / "aside").run(members, jobs, lambda done: None)
+    members = read_members([path], LayoutRule('', layout, strip))
+    Unpacking((path,), into / "out", into / "aside").run(members, jobs, lambda done: None)
     return {
         str(p.relative_to(into / "out")): p.read_bytes() for p in (into / "out").rglob("*") if p.is_file()
     }
@@ -49,7 +49,7 @@ def test_contents_are_those_of_the_standard_library(tmp_path, method, jobs):
 )
 def test_layouts(tmp_path, layout, strip, inside, targets):
     path = make(tmp_path / "a.zip", dict.fromkeys(inside, b"x"))
-    assert [member.target for member in read_members(path, layout, strip)] == targets
+    assert [member.target for member in read_members([path], LayoutRule('', layout, strip))] == targets
 
 
 def test_folders_and_empty_files(tmp_path):
@@ -162,21 +162,21 @@ def test_a_cut_archive(tmp_path, keep):
     data = path.read_bytes()
     path.write_bytes(data[: keep if isinstance(keep, int) else int(len(data) * keep)])
     with pytest.raises(BadArchiveError, match="no whole zip"):
-        read_members(path, "tree", "")
+        read_members([path], LayoutRule(''))
 
 
 def test_two_members_for_one_file(tmp_path):
     path = make(tmp_path / "a.zip", {"a/1.jpg": b"one", "b/1.jpg": b"other"})
     with pytest.raises(BadArchiveError, match=r"'a/1.jpg' and 'b/1.jpg' would be the same file"):
-        read_members(path, "flatten", "")
+        read_members([path], LayoutRule('', 'flatten'))
     same = make(tmp_path / "b.zip", {"a/1.jpg": b"one", "b/1.jpg": b"one"})
-    assert [member.target for member in read_members(same, "flatten", "")] == ["1.jpg"]
+    assert [member.target for member in read_members([same], LayoutRule('', 'flatten'))] == ["1.jpg"]
 
 
 def test_a_file_where_a_folder_is_needed(tmp_path):
     path = make(tmp_path / "a.zip", {"a": b"file", "a/b": b"below"})
     with pytest.raises(BadArchiveError, match="'a' is a file and a folder"):
-        read_members(path, "tree", "")
+        read_members([path], LayoutRule(''))
 
 
 def test_what_is_whole_is_not_written_again_and_what_is_not_is(tmp_path):

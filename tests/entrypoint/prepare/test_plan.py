@@ -3,6 +3,7 @@
 import json
 
 from entrypoint.prepare.addresses import Addresses
+from entrypoint.prepare.pipeline import IN_FLIGHT
 from entrypoint.prepare.plan import make_plan
 
 
@@ -26,7 +27,7 @@ def test_nothing_is_written_and_nobody_is_asked(small):
 def test_peak_counts_the_index_and_what_is_beside(small):
     size = sizes(small)
     grows = 2 * size["rows"] + size["images"] + size["weights"]
-    beside = sorted(size.values())[-2:]  # two are worked on at once
+    beside = sorted(size.values())[-IN_FLIGHT:]
     assert plan(small).peak_bytes == grows + sum(beside)
     assert plan(small, keep_archives=True).peak_bytes == grows + sum(size.values())
 
