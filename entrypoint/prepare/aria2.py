@@ -4,14 +4,16 @@ It is disposable: what is known of a download is in our own record; aria2 keeps 
 that says which pieces are there.
 """
 
+import contextlib
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from entrypoint.prepare.control import control_path
 from entrypoint.prepare.daemon import Daemon, end_leftover
-from entrypoint.prepare.retry import UnreachableError
+from entrypoint.prepare.retry import StoppedError, UnreachableError
 from entrypoint.volume import Volume
 from libmoe.config.errors import VolumeError
 
@@ -26,11 +28,9 @@ _FILE_TROUBLE = (15, 16, 17, 18)
 _CANNOT_CONTINUE = (8, 10)
 _FIRST_POLL_SECONDS = 0.01
 _POLL_SECONDS = 0.1
+_LET_GO_SECONDS = 5.0
+_OVER = ("complete", "error", "removed")
 _FIELDS = ["status", "completedLength", "totalLength", "errorCode", "errorMessage"]
-
-
-class StoppedError(Exception):
-    """A download was told to stop; what came so far is kept."""
 
 
 class _GaveUpError(Exception):
@@ -68,7 +68,7 @@ class Aria2:
         """Fetches to ``path``, continuing what is there; returns when every byte is.
 
         Args:
-            progress: called with bytes done and bytes in all (0: unknown).
+            progress: called with bytes done and bytes in all (0: unknown); may raise to end it.
 
         Raises:
             UnreachableError: the connection failed; what came is kept.
@@ -97,7 +97,10 @@ class Aria2:
         try:
             client = self._client()
             gid = client.add_uri([location], options)
-            self._follow(client, gid, progress)
+            try:
+                self._follow(client, gid, progress)
+            finally:
+                _end(client, gid)
         except (requests.RequestException, aria2p.ClientException) as error:
             raise UnreachableError(f"could not be fetched because aria2c failed ({error})") from error
 
@@ -117,7 +120,6 @@ class Aria2:
             if told["status"] in ("error", "removed"):
                 raise _GaveUpError(int(told.get("errorCode", 1)), told.get("errorMessage", ""))
             if self._stop.wait(pause):
-                client.force_pause(gid)
                 raise StoppedError
             pause = min(2 * pause, _POLL_SECONDS)
 
@@ -140,3 +142,17 @@ class Aria2:
             control_path(path).unlink(missing_ok=True)
         dropped = "No URI available" in str(reason)  # aria2's words for a connection that ended too early
         return UnreachableError("dropped the connection" if dropped else f"failed ({reason})")
+
+
+def _end(client: "aria2p.Client", gid: str) -> None:
+    """Waits until aria2 has let go of the file, with what came so far, and forgets it."""
+    import aria2p
+    import requests
+
+    with contextlib.suppress(aria2p.ClientException, requests.RequestException):
+        if client.tell_status(gid, ["status"])["status"] not in _OVER:
+            client.force_remove(gid)
+            deadline = time.monotonic() + _LET_GO_SECONDS
+            while client.tell_status(gid, ["status"])["status"] not in _OVER and time.monotonic() < deadline:
+                time.sleep(_FIRST_POLL_SECONDS)
+        client.remove_download_result(gid)

@@ -14,10 +14,12 @@ from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from entrypoint.catalog.schema import Artifact
-from entrypoint.prepare.aria2 import Aria2, StoppedError
+from entrypoint.prepare.aria2 import Aria2
 from entrypoint.prepare.control import bytes_done, control_path
 from entrypoint.prepare.events import Emit, Progress
-from entrypoint.prepare.source import Source
+from entrypoint.prepare.pace import Pace
+from entrypoint.prepare.retry import Retry, StoppedError
+from entrypoint.prepare.source import Resolver, Source
 from entrypoint.volume import Volume, write_json
 
 _CHUNK = 1 << 22
@@ -52,89 +54,127 @@ def read_record(path: Path) -> Record | None:
     """The record of a download; None where there is none."""
     try:
         fields = json.loads(path.read_text())
-    except FileNotFoundError:
+        return Record(**{**fields, "source": Source(**fields["source"])})
+    except (FileNotFoundError, ValueError, TypeError, KeyError):  # damaged is as good as none
         return None
-    return Record(**{**fields, "source": Source(**fields["source"])})
+
+
+def bytes_here(record: Record, path: Path) -> int:
+    """Bytes of a download that need not come again."""
+    if not path.exists():
+        return 0
+    return path.stat().st_size if record.complete or record.source.in_order else bytes_done(path)
 
 
 @dataclass(frozen=True)
 class Download:
-    """An artifact on its way into the partial folder."""
+    """An artifact on its way from one URL into the partial folder."""
 
     artifact: Artifact
+    url: str
     volume: Volume
+    resolver: Resolver
     aria2: Aria2
     connections: int
+    retry: Retry
     stop: threading.Event
     emit: Emit
 
-    @property
-    def path(self) -> Path:
-        """Where the bytes gather."""
-        return self.volume.partial(self.artifact.name)
-
-    def from_source(self, source: Source) -> Record:
-        """Fetches what is missing and verifies the whole.
+    def run(self) -> Record:
+        """One attempt: asks the source, fetches what is missing and verifies the whole.
 
         Raises:
-            BadBytesError, UnreachableError, StoppedError, VolumeError: see `Aria2.download`.
+            RefusedError, UnreachableError: see `Resolver`.
+            BadBytesError, StoppedError, VolumeError: see `Aria2.download`.
         """
+        source = self.resolver.resolve(self.artifact, self.url)
         record = self._continue_or_drop(source)
         if not record.complete:
-            if not self.volume.has_room((source.size or 0) - bytes_done(self.path)):
+            if not self.volume.has_room((source.size or 0) - bytes_here(record, self._path)):
                 raise self.volume.full()
             self._fetch(source)
-            record = replace(record, complete=True, size=self.path.stat().st_size)
+            self._require_unchanged(source)
+            record = replace(record, complete=True, size=self._path.stat().st_size)
             self._write(record)
-            control_path(self.path).unlink(missing_ok=True)
+            control_path(self._path).unlink(missing_ok=True)
         if record.sha256 is None:
             record = replace(record, sha256=self._verify(source))
             self._write(record)
         return record
 
-    def drop(self) -> None:
+    def have(self) -> int:
+        """Bytes that need not come again."""
+        known = read_record(self._record_path)
+        return bytes_here(known, self._path) if known else 0
+
+    def _drop(self) -> None:
         """Forgets the bytes and the record."""
-        for path in (self._record_path, self.path, control_path(self.path)):
+        for path in (self._record_path, self._path, control_path(self._path)):
             path.unlink(missing_ok=True)
 
     def _continue_or_drop(self, source: Source) -> Record:
         known = read_record(self._record_path)
-        if known and known.source.same_content(source) and self._usable(known):
+        if known and known.source.same_content(source) and self._usable(known, source):
             return replace(known, source=source)
-        self.drop()
+        self._drop()
         record = Record(source)
         self._write(record)
         return record
 
-    def _usable(self, known: Record) -> bool:
-        return self.path.exists() and (known.complete or control_path(self.path).exists())
+    def _usable(self, known: Record, source: Source) -> bool:
+        if not self._path.exists():
+            return False
+        if known.complete:
+            return True
+        in_order = known.source.in_order
+        return in_order == source.in_order and (in_order or control_path(self._path).exists())
 
     def _fetch(self, source: Source) -> None:
-        if source.location.startswith("file:"):
+        tell, pace = self._progress("fetch"), Pace(self.retry)
+
+        def progress(done: int, total: int) -> None:
+            tell(done, total)
+            pace.tell(done)
+
+        if source.private:
+            self.resolver.read(source, self._path, progress)
+        elif source.in_order:
             self._copy(Path(unquote(urlsplit(source.location).path)))
         else:
-            self.aria2.download(source.location, self.path, self.connections, self._progress("fetch"))
+            self.aria2.download(source.location, self._path, self.connections, progress)
 
     def _copy(self, origin: Path) -> None:
         progress, size = self._progress("fetch"), origin.stat().st_size
-        with origin.open("rb") as source, self.path.open("wb") as target:
+        with origin.open("rb") as source, self._path.open("ab", buffering=0) as target:
+            source.seek(target.tell())
             while chunk := source.read(_CHUNK):
                 target.write(chunk)
                 progress(source.tell(), size)
 
+    def _require_unchanged(self, source: Source) -> None:
+        """Without a digest, a file that was replaced meanwhile may be half the old and half the new one."""
+        if source.sha256 is not None or source.etag is None:
+            return
+        now = self.resolver.resolve(self.artifact, self.url)
+        if not now.same_content(source):
+            self._drop()
+            raise BadBytesError("changed while it was fetched")
+
     def _verify(self, source: Source) -> str:
-        size = self.path.stat().st_size
+        size = self._path.stat().st_size
         expected_size = self.artifact.size if self.artifact.size is not None else source.size
         if expected_size is not None and size != expected_size:
-            self.drop()
+            self._drop()
             raise BadBytesError(f"gave {size} bytes where {expected_size} were promised")
         progress = self._progress("verify")
-        with self.path.open("rb") as file:
+        with self._path.open("rb") as file:
             seen = sha256_of(file, lambda done: progress(done, size))
-        expected = self.artifact.sha256 or source.sha256
-        if expected is not None and seen != expected:
-            self.drop()
-            raise BadBytesError(f"gave bytes with sha256 {seen} where {expected} was promised")
+        if source.sha256 is not None and seen != source.sha256:
+            self._drop()
+            raise BadBytesError(f"gave bytes with sha256 {seen} where {source.sha256} was promised")
+        if source.sha256 is None and _is_web_page(self._path):
+            self._drop()
+            raise BadBytesError("gave a web page instead of the file")
         return seen
 
     def _progress(self, phase: str) -> Callable[[int, int], None]:
@@ -148,8 +188,18 @@ class Download:
         return tell
 
     @property
+    def _path(self) -> Path:
+        return self.volume.partial(self.artifact.name)
+
+    @property
     def _record_path(self) -> Path:
         return self.volume.partial_state(self.artifact.name)
 
     def _write(self, record: Record) -> None:
         write_json(self._record_path, asdict(record))
+
+
+def _is_web_page(path: Path) -> bool:
+    with path.open("rb") as file:
+        start = file.read(512).lstrip().lower()
+    return start.startswith((b"<!doctype html", b"<html"))

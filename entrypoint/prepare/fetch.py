@@ -1,4 +1,4 @@
-"""Fetches artifacts, two at once, each from its URLs in order of preference; waits for what may pass."""
+"""Fetches artifacts, several at once, each from its URLs in order of preference; waits for what may pass."""
 
 import os
 import threading
@@ -6,22 +6,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from types import TracebackType
-from urllib.parse import urlsplit
 
 from entrypoint.catalog.schema import Artifact
 from entrypoint.prepare.addresses import Addresses
-from entrypoint.prepare.aria2 import Aria2, StoppedError
-from entrypoint.prepare.control import bytes_done
+from entrypoint.prepare.aria2 import Aria2
 from entrypoint.prepare.download import BadBytesError, Download, Record
 from entrypoint.prepare.events import Emit, Failed, Skipped, Waiting
-from entrypoint.prepare.retry import Patience, RefusedError, Retry, UnreachableError
+from entrypoint.prepare.hosts import Hosts, Lease
+from entrypoint.prepare.retry import Patience, RefusedError, Retry, StoppedError, UnreachableError
 from entrypoint.prepare.source import Resolver
 from entrypoint.prepare.tool import TOOL
 from entrypoint.volume import Volume
 from libmoe.config.errors import DataError, LibmoeError, UnavailableError
 
-AT_ONCE = 2
-"""One is fetched while the one before is unpacked: archives do not pile up on the volume."""
+AT_ONCE = 4
+"""Artifacts on their way, those waiting to be unpacked among them: archives do not pile up on the volume."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Fetcher:
         """``limits``: host to the connections it bears."""
         self._volume = volume
         self._options = options
-        self._limits = limits
+        self._hosts = Hosts(limits, options.connections)
         self._emit = emit
         self._stop = threading.Event()
         self._aria2 = Aria2(volume, TOOL, self._stop)
@@ -82,8 +81,7 @@ class Fetcher:
         """
         waiting, running = list(artifacts), set[Future[Fetched]]()
         while waiting or running:
-            while waiting and len(running) < AT_ONCE:
-                running.add(self._pool.submit(self._fetch, waiting.pop(0)))
+            running |= self._start(waiting, AT_ONCE - len(running))
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 try:
@@ -91,56 +89,83 @@ class Fetcher:
                 except (DataError, UnavailableError) as error:
                     self.failures.append(error)
 
-    def _fetch(self, artifact: Artifact) -> Fetched:
+    def _start(self, waiting: list[Artifact], slots: int) -> set[Future[Fetched]]:
+        """Starts, in their order, the artifacts whose hosts have connections free."""
+        started = set[Future[Fetched]]()
+        for artifact in list(waiting):
+            if len(started) == slots:
+                break
+            lease = self._hosts.try_lease(self._address(artifact.urls[0]), artifact.expected_size)
+            if lease is not None:
+                waiting.remove(artifact)
+                started.add(self._pool.submit(self._fetch, artifact, lease))
+        return started
+
+    def _fetch(self, artifact: Artifact, lease: Lease) -> Fetched:
         reasons: list[tuple[str, RefusedError]] = []
-        for url in artifact.urls:
+        urls = [(url, len(artifact.urls) > 1) for url in artifact.urls]
+        for number, (url, others) in enumerate(urls):
             try:
-                return Fetched(artifact, self._fetch_from(artifact, url))
+                with self._lease(artifact, url) if number else lease as granted:
+                    return Fetched(artifact, self._fetch_from(artifact, url, granted.connections, others))
             except RefusedError as refusal:
-                self._emit(Skipped(artifact.name, self._options.addresses.rewrite(url), str(refusal)))
+                self._emit(Skipped(artifact.name, self._address(url), str(refusal)))
                 reasons.append((url, refusal))
+                if refusal.slow:  # better than nothing, if it comes to that
+                    urls.append((url, False))
         error = self._give_up(artifact, reasons)
         self._emit(Failed(artifact.name, str(error)))
         raise error
 
-    def _fetch_from(self, artifact: Artifact, url: str) -> Record:
-        patience = Patience(self._options.retry)
-        connections = self._connections(url)
-        download = Download(artifact, self._volume, self._aria2, connections, self._stop, self._emit)
+    def _fetch_from(self, artifact: Artifact, url: str, connections: int, others: bool) -> Record:
+        retry = self._options.retry
+        patience = Patience(retry, others)
+        download = Download(
+            artifact,
+            url,
+            self._volume,
+            self._resolver,
+            self._aria2,
+            connections,
+            retry,
+            self._stop,
+            self._emit,
+        )
         was_bad = False
         while True:
-            before = bytes_done(download.path)
+            before = download.have()
             try:
-                return download.from_source(self._resolver.resolve(artifact, url))
+                return download.run()
             except BadBytesError as error:
                 if was_bad:
                     raise RefusedError(f"{error}, twice", bad=True) from error
                 was_bad = True
             except UnreachableError as error:
-                if bytes_done(download.path) > before:
+                if download.have() > before:
                     patience.reset()
                 seconds = patience.wait(error)
-                self._emit(Waiting(artifact.name, self._options.addresses.rewrite(url), str(error), seconds))
+                self._emit(Waiting(artifact.name, self._address(url), str(error), seconds))
                 if self._stop.wait(seconds):
                     raise StoppedError from error
 
-    def _connections(self, url: str) -> int:
-        limit = self._limits.get(urlsplit(self._options.addresses.rewrite(url)).netloc)
-        ours = self._options.connections
-        return ours if limit is None else max(1, min(ours, limit // AT_ONCE))
+    def _address(self, url: str) -> str:
+        return self._options.addresses.rewrite(url)
+
+    def _lease(self, artifact: Artifact, url: str) -> Lease:
+        return self._hosts.lease(self._address(url), artifact.expected_size, self._stop)
 
     def _give_up(self, artifact: Artifact, reasons: Sequence[tuple[str, RefusedError]]) -> LibmoeError:
-        addresses = self._options.addresses
-        tried = "; ".join(f"{addresses.rewrite(url)} {refusal}" for url, refusal in reasons)
+        mirror = self._options.addresses.mirror
+        tried = "; ".join(f"{self._address(url)} {refusal}" for url, refusal in reasons)
         if any(refusal.bad for _, refusal in reasons):
             return DataError(
                 f"{artifact.name} cannot be had as the catalogue promises it: {tried}. Nothing of it was "
                 "kept: use another place with --mirror, or correct the catalogue if the file was replaced."
             )
-        if addresses.mirror:
+        if mirror:
             return UnavailableError(
                 f"{artifact.name} is not to be had from the mirror: {tried}. "
-                f"Check that {addresses.mirror} runs and holds this file, or leave --mirror out."
+                f"Check that {mirror} runs and holds this file, or leave --mirror out."
             )
         return UnavailableError(
             f"{artifact.name} is not available: {tried}. Check the network (and HF_TOKEN if it is gated), "

@@ -4,22 +4,32 @@ import random
 from dataclasses import dataclass, field
 
 
+class StoppedError(Exception):
+    """We were told to stop; what came so far is kept."""
+
+
 class UnreachableError(Exception):
     """A source failed in a way that may pass."""
 
-    def __init__(self, reason: str, retry_after: float | None = None, answered: bool = True) -> None:
-        """``retry_after``: seconds the source asked for; ``answered``: False if nobody listens there."""
+    def __init__(
+        self, reason: str, retry_after: float | None = None, answered: bool = True, slow: bool = False
+    ) -> None:
+        """``retry_after``: seconds the source asked for; ``answered``: False if nobody listens there;
+        ``slow``: it gives next to nothing."""
         super().__init__(reason)
         self.retry_after = retry_after
         self.answered = answered
+        self.slow = slow
 
 
 class RefusedError(Exception):
-    """A source will not give the file: the next URL has to. ``bad``: it gives something else instead."""
+    """A source will not give the file: the next URL has to."""
 
-    def __init__(self, reason: str, bad: bool = False) -> None:
+    def __init__(self, reason: str, bad: bool = False, slow: bool = False) -> None:
+        """``bad``: it gives something else instead; ``slow``: it would give it, in its own time."""
         super().__init__(reason)
         self.bad = bad
+        self.slow = slow
 
 
 @dataclass(frozen=True)
@@ -29,8 +39,16 @@ class Retry:
     attempts: int = 8
     attempts_if_silent: int = 3
     """For an address where nobody listens."""
+    attempts_if_slow: int = 2
+    """For a source that crawls or stands still, while another could be asked."""
     base_seconds: float = 1.0
     longest_seconds: float = 60.0
+    longest_asked_seconds: float = 600.0
+    """A source that asks for more patience than that has refused."""
+    slow_seconds: float = 60.0
+    """So long may a source give next to nothing."""
+    slow_bytes_per_second: float = 10_000
+    """What next to nothing is."""
 
 
 @dataclass
@@ -38,7 +56,10 @@ class Patience:
     """Of one source: counts the failures in a row."""
 
     retry: Retry
+    others: bool = False
+    """Whether another source could be asked."""
     failures: int = 0
+    slow: int = 0
     _random: random.Random = field(default_factory=random.Random)
 
     def reset(self) -> None:
@@ -52,10 +73,18 @@ class Patience:
             RefusedError: there is no use in another.
         """
         self.failures += 1
+        self.slow += error.slow
+        if error.slow and self.others and self.slow >= self.retry.attempts_if_slow:
+            raise RefusedError(f"{error}, {self.slow} times", slow=True) from error
         allowed = self.retry.attempts if error.answered else self.retry.attempts_if_silent
         if self.failures >= allowed:
             raise RefusedError(f"{error}, {self.failures} times in a row") from error
         if error.retry_after is not None:
-            return min(error.retry_after, self.retry.longest_seconds)
+            return self._as_asked(error, error.retry_after)
         longest = min(self.retry.base_seconds * 2 ** (self.failures - 1), self.retry.longest_seconds)
         return longest * self._random.uniform(0.5, 1.0)
+
+    def _as_asked(self, error: UnreachableError, seconds: float) -> float:
+        if seconds > self.retry.longest_asked_seconds:
+            raise RefusedError(f"{error} and asks to come back in {seconds:.0f} seconds") from error
+        return max(0.0, seconds)

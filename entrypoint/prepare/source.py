@@ -2,25 +2,24 @@
 
 import contextlib
 import os
-import re
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from entrypoint.catalog.schema import Artifact
 from entrypoint.prepare.addresses import Addresses
+from entrypoint.prepare.answers import check, is_distrust, linked_facts, next_hop, rest_of, total_size
 from entrypoint.prepare.retry import RefusedError, UnreachableError
 
 if TYPE_CHECKING:
     import httpx
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _HOPS = 6
 _NO_HEAD = (HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED)
-_MAY_PASS = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,13 @@ class Source:
     sha256: str | None = None
     etag: str | None = None
     commit: str | None = None
+    private: bool = False
+    """Given with the token alone, which aria2 must not have: we fetch it ourselves."""
+
+    @property
+    def in_order(self) -> bool:
+        """Whether its bytes come one after the other, so that those that are there are its beginning."""
+        return self.private or self.location.startswith("file:")
 
     def same_content(self, other: "Source") -> bool:
         """Whether bytes fetched from the other can be continued from this one."""
@@ -54,8 +60,11 @@ class Resolver:
         import httpx
 
         self._addresses = addresses
-        timeout = httpx.Timeout(30, connect=10)
-        self._client = httpx.Client(timeout=timeout, headers={"User-Agent": user_agent})
+        self._client = httpx.Client(
+            timeout=httpx.Timeout(30, connect=10),
+            limits=httpx.Limits(max_keepalive_connections=0),  # an idle connection counts at the host too
+            headers={"User-Agent": user_agent, "Accept-Encoding": "identity"},
+        )
 
     def __enter__(self) -> "Resolver":
         return self
@@ -82,24 +91,48 @@ class Resolver:
                 raise RefusedError(
                     f"offers {what} {offered} where the catalogue promises {promised}", bad=True
                 )
-        return source
+        return replace(source, sha256=source.sha256 or artifact.sha256)
+
+    def read(self, source: Source, path: Path, tell: Callable[[int, int], None]) -> None:
+        """Fetches a private source to ``path``, continuing what is there.
+
+        Args:
+            tell: called with bytes done and bytes in all (0: unknown); may raise to end it.
+
+        Raises:
+            RefusedError: it is not given any more.
+            UnreachableError: the connection failed; what came is kept.
+        """
+        have = path.stat().st_size if path.exists() else 0
+        if source.size is not None and have >= source.size:
+            return
+        headers = {**self._addresses.headers(source.location), **rest_of(have, source.etag)}
+        with self._transport(), self._client.stream("GET", source.location, headers=headers) as response:
+            check(response)
+            if response.is_redirect:
+                raise UnreachableError("has moved meanwhile")
+            goes_on = response.status_code == HTTPStatus.PARTIAL_CONTENT
+            with path.open("ab" if goes_on else "wb", buffering=0) as out:
+                for chunk in response.iter_raw():
+                    out.write(chunk)
+                    tell(out.tell(), source.size or 0)
 
     def _ask(self, url: str, address: str) -> Source:
         location = address
         linked: dict[str, str | None] = {}
         for _ in range(_HOPS):
             response = self._head(location)
-            linked = {**_linked(response), **linked}
+            linked = {**linked_facts(response), **linked}
             if not response.has_redirect_location:
                 break
-            location = urljoin(location, response.headers["Location"])
-            if linked.get("size"):
+            location = next_hop(location, response.headers["Location"])
+            if linked.get("size") and not self._addresses.headers(location):
                 return self._source(url, address, location, linked)
         else:
             raise RefusedError(f"redirects more than {_HOPS} times")
-        _check(response)
+        check(response)
         headers = response.headers
-        size = linked.get("size") or _total_size(response)
+        size = linked.get("size") or total_size(response)
         found = {"size": size, "etag": headers.get("ETag") or headers.get("Last-Modified")}
         return self._source(url, address, location, {**found, **linked})
 
@@ -113,60 +146,36 @@ class Resolver:
             sha256=facts.get("sha256"),
             etag=facts.get("etag"),
             commit=facts.get("commit"),
+            private=bool(self._addresses.headers(location)),
         )
 
     def _head(self, location: str) -> "httpx.Response":
-        import httpx
-
-        headers = {**self._addresses.headers(location), "Accept-Encoding": "identity"}
-        try:
+        headers = self._addresses.headers(location)
+        with self._transport():
             response = self._client.head(location, headers=headers)
             if response.status_code in (*_NO_HEAD, HTTPStatus.FORBIDDEN):
                 ranged = {**headers, "Range": "bytes=0-0"}
                 with self._client.stream("GET", location, headers=ranged) as response:
                     pass
+        return response
+
+    @contextlib.contextmanager
+    def _transport(self) -> Iterator[None]:
+        import httpx
+
+        try:
+            yield
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            if is_distrust(error):
+                raise RefusedError(
+                    f"has a certificate that is not trusted ({error}); if it is your network's own, "
+                    "name its authority in SSL_CERT_FILE"
+                ) from error
             raise UnreachableError(f"cannot be reached ({error})", answered=False) from error
         except httpx.TransportError as error:
             raise UnreachableError(f"dropped the connection ({error})") from error
         except httpx.InvalidURL as error:
             raise RefusedError(f"is no address ({error})") from error
-        return response
-
-
-def _check(response: "httpx.Response") -> None:
-    status = HTTPStatus(response.status_code)
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _MAY_PASS:
-        raise UnreachableError(f"answers {status} ({status.phrase})", _retry_after(response))
-    if status >= HTTPStatus.BAD_REQUEST:
-        raise RefusedError(f"answers {status} ({status.phrase})")
-    if response.headers.get("Content-Type", "").startswith("text/html"):
-        raise RefusedError("answers with a web page instead of the file")
-
-
-def _linked(response: "httpx.Response") -> dict[str, str | None]:
-    """What the hub says of a file that it redirects to."""
-    headers = response.headers
-    etag = headers.get("X-Linked-Etag", "").removeprefix("W/").strip('"')
-    facts = {
-        "sha256": etag if _SHA256.fullmatch(etag) else None,
-        "etag": etag or None,
-        "size": headers.get("X-Linked-Size"),
-        "commit": headers.get("X-Repo-Commit"),
-    }
-    return {name: value for name, value in facts.items() if value}
-
-
-def _total_size(response: "httpx.Response") -> str | None:
-    if "Content-Range" in response.headers:
-        return response.headers["Content-Range"].rpartition("/")[2]
-    return response.headers.get("Content-Length")
-
-
-def _retry_after(response: "httpx.Response") -> float | None:
-    with contextlib.suppress(ValueError):
-        return float(response.headers.get("Retry-After", ""))
-    return None
 
 
 def _local(url: str, address: str) -> Source:
