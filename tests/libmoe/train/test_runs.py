@@ -109,6 +109,12 @@ def test_a_rank_with_text_alone_waits_for_nobody(sft):
     assert sorted(line["images"] for line in sft.metrics) == [4, 8, 8, 8, 8, 8, 8]
 
 
+def test_each_epoch_has_an_order_of_its_own(pretrain):
+    tokens = [line["tokens"] for line in pretrain.metrics]
+    assert sum(tokens[:3]) == sum(tokens[3:])
+    assert tokens[:3] != tokens[3:]
+
+
 def test_old_checkpoints_are_removed(pretrain):
     kept = sorted(path.name for path in (pretrain.run_dir / "checkpoints").glob("step-*"))
     assert kept == ["step-4", "step-6"]
