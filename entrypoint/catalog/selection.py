@@ -16,21 +16,28 @@ class Selection:
     annotations: dict[str, tuple[str, ...]]
     """Stage to the selected annotation sets it trains on."""
 
-    def needs(self, catalog: Catalog, annotations: str) -> tuple[Artifact, ...]:
+    catalog: Catalog
+    """With what is preferred in the place of what it replaces."""
+
+    def needs(self, annotations: str) -> tuple[Artifact, ...]:
         """What a training with one annotation set takes, the set itself first."""
-        return tuple(_with_needs(catalog, [annotations]).values())
+        return tuple(_with_needs(self.catalog, [annotations]).values())
 
 
-def select(catalog: Catalog, stages: Sequence[str] = (), only: Sequence[str] = ()) -> Selection:
+def select(
+    catalog: Catalog, stages: Sequence[str] = (), only: Sequence[str] = (), prefer: Sequence[str] = ()
+) -> Selection:
     """Everything the stages train on, or only what is named, with what that needs.
 
-    With both, the names must belong to the stages.
+    With both, the names must belong to the stages. What is preferred is taken where the catalogue has it in
+    place of something else.
 
     Raises:
         UsageError: nothing is asked for, or a name is unknown, or is not part of the stages.
     """
     if not stages and not only:
         raise UsageError("Say what to prepare: --stage 1, 2, 3 or all, or --only NAME.")
+    catalog = _preferring(catalog, prefer)
     wanted = {stage: catalog.stages.get(stage, ()) for stage in stages}
     for stage, annotations in wanted.items():
         if not annotations:
@@ -47,7 +54,23 @@ def select(catalog: Catalog, stages: Sequence[str] = (), only: Sequence[str] = (
     annotations_of = {
         stage: tuple(name for name in names if name in artifacts) for stage, names in wanted.items()
     }
-    return Selection(tuple(stages), tuple(artifacts.values()), annotations_of)
+    return Selection(tuple(stages), tuple(artifacts.values()), annotations_of, catalog)
+
+
+def _preferring(catalog: Catalog, prefer: Sequence[str]) -> Catalog:
+    """The catalogue in which everything needs the preferred artifacts instead of those they stand for."""
+    alternatives = {a.name: a.in_place_of for a in catalog.artifacts if a.in_place_of}
+    for name in prefer:
+        if name not in alternatives:
+            raise UsageError(f"--prefer {name!r} is not in place of anything: {nearest(name, alternatives)}")
+    instead = {alternatives[name]: name for name in prefer}
+
+    def swap(names: Iterable[str]) -> tuple[str, ...]:
+        return tuple(instead.get(name, name) for name in names)
+
+    groups = {group: swap(members) for group, members in catalog.groups.items()}
+    artifacts = tuple(a.model_copy(update={"needs": swap(a.needs)}) for a in catalog.artifacts)
+    return catalog.model_copy(update={"groups": groups, "artifacts": artifacts})
 
 
 def named(catalog: Catalog, name: str) -> tuple[Artifact, ...]:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 _OPTIONS = (
     click.option("--stage", help="pretrain, pft, sft, or 1, 2, 3, or all."),
     click.option("--only", multiple=True, metavar="NAME", help="Only this artifact and what it needs."),
+    click.option(
+        "--prefer", multiple=True, metavar="NAME", help="This artifact in place of what it stands for."
+    ),
     click.option("--data-dir", type=click.Path(path_type=Path), help="The data volume.  [default: /data]"),
     click.option(
         "--catalog", "catalog_name", default="guide", show_default=True, help="A name or a TOML file."
@@ -29,6 +32,7 @@ class DataRequest:
 
     stage: str | None
     only: tuple[str, ...]
+    prefer: tuple[str, ...]
     data_dir: Path | None
     catalog_name: str
 
@@ -51,7 +55,7 @@ class DataRequest:
         from libmoe.config.stages import parse_stages
 
         names = [name for given in self.only for name in given.split(",")]
-        return select(catalog, parse_stages(self.stage) if self.stage else (), names)
+        return select(catalog, parse_stages(self.stage) if self.stage else (), names, self.prefer)
 
 
 def data_request(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -62,11 +66,12 @@ def data_request(function: Callable[..., Any]) -> Callable[..., Any]:
         *args: Any,
         stage: str | None,
         only: tuple[str, ...],
+        prefer: tuple[str, ...],
         data_dir: Path | None,
         catalog_name: str,
         **kwargs: Any,
     ) -> Any:
-        return function(*args, request=DataRequest(stage, only, data_dir, catalog_name), **kwargs)
+        return function(*args, request=DataRequest(stage, only, prefer, data_dir, catalog_name), **kwargs)
 
     for option in reversed(_OPTIONS):
         command = option(command)

@@ -10,16 +10,19 @@ from entrypoint.commands._data_options import DataRequest, data_request
 @click.command()
 @data_request
 @click.option("--deep", is_flag=True, help="Read every file and decode every image.")
+@click.option("--write-filtered", is_flag=True, help="Write annotations without unusable rows.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def command(request: DataRequest, deep: bool, as_json: bool) -> None:
+def command(request: DataRequest, deep: bool, write_filtered: bool, as_json: bool) -> None:
     """Join every annotation row with the images on the volume."""
     from entrypoint import console
     from entrypoint.prepare import show
-    from entrypoint.prepare.audit import audit
+    from entrypoint.prepare.audit import Depth
+    from entrypoint.prepare.close import verify
 
     catalog = request.catalog()
     selection = request.select(catalog)
-    request.volume.require()
-    report = audit(catalog, selection, request.volume, decode_jobs=(os.cpu_count() or 1) if deep else 0)
-    console.result(report.as_dict()) if as_json else show.show_report(report)
-    report.require_ready()
+    depth = Depth(decode_jobs=(os.cpu_count() or 1) if deep else 0)
+    with show.watcher() as emit:
+        found = verify(selection, request.volume, depth, write_filtered, emit)
+    console.result(found.as_dict()) if as_json else show.show_verified(found)
+    found.report.require_ready()

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from entrypoint.prepare.audit import Report
     from entrypoint.prepare.plan import Plan
+    from entrypoint.prepare.report import Report
 
 
 @dataclass(frozen=True)
@@ -64,13 +64,20 @@ class Failed:
 
 
 @dataclass(frozen=True)
+class Said:
+    """Something worth a line."""
+
+    line: str
+
+
+@dataclass(frozen=True)
 class Audited:
     """The end: what every stage can be trained with."""
 
     report: "Report"
 
 
-Event = Planned | Progress | Waiting | Skipped | Finished | Failed | Audited
+Event = Planned | Progress | Waiting | Skipped | Finished | Failed | Said | Audited
 Emit = Callable[[Event], None]
 
 

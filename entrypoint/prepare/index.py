@@ -1,14 +1,17 @@
 """Annotations (LLaVA's JSON) to the Arrow file that loader workers map into memory."""
 
 import itertools
+import posixpath
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from entrypoint.catalog.schema import Artifact
-from entrypoint.prepare.llava import Row, read_rows
+from entrypoint.prepare.listing import Listing
+from entrypoint.prepare.llava import Row, below, read_rows
 from entrypoint.volume import Volume
 from libmoe.config.annotations import (
+    IMAGES,
     META_ANNOTATIONS,
     META_IMAGE_ROOT,
     META_ROWS,
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _BATCH_ROWS = 4096
+_SAMPLE_ROWS = 1000
 
 
 def is_current(artifact: Artifact, volume: Volume, sha256: str) -> bool:
@@ -33,6 +37,39 @@ def is_current(artifact: Artifact, volume: Volume, sha256: str) -> bool:
         return False
     described = _describe(artifact, sha256)
     return all((metadata or {}).get(key) == value for key, value in described.items())
+
+
+def misplaced(artifact: Artifact, volume: Volume, listing: Listing) -> bool:
+    """Whether images that the index has below one of its roots are now below another: they came after it."""
+    if len(artifact.roots) == 1:
+        return False
+    for path in _sample(volume, artifact.name):
+        if listing.has(path):
+            continue
+        images = [path.removeprefix(f"{root}/") for root in artifact.roots if path.startswith(f"{root}/")]
+        places = [posixpath.join(root, image) for image in [*images, path] for root in artifact.roots]
+        if any(listing.has(place) for place in places):
+            return True
+    return False
+
+
+def image_column(volume: Volume, annotations: str) -> "pa.ChunkedArray":
+    """The images of each row, as paths relative to the volume.
+
+    Raises:
+        FileNotFoundError: there is no index.
+    """
+    import pyarrow as pa
+
+    with pa.memory_map(str(volume.index_path(annotations))) as source:
+        return pa.ipc.open_file(source).read_all().column(IMAGES)
+
+
+def _sample(volume: Volume, annotations: str) -> Iterator[str]:
+    """Images of rows all over the index."""
+    column = image_column(volume, annotations)
+    for row in range(0, len(column), max(1, len(column) // _SAMPLE_ROWS)):
+        yield from column[row].as_py()
 
 
 def build_index(
@@ -52,7 +89,8 @@ def build_index(
     draft, whole = final.with_suffix(".draft"), final.with_suffix(".whole")
     try:
         with json_path.open("rb") as file:
-            rows = read_rows(file, artifact.destination, artifact.image_root)
+            place = below(artifact.roots, Listing(volume.root).has)
+            rows = read_rows(file, artifact.destination, place)
             count = _write_rows(draft, rows, progress)
         _with_metadata(draft, whole, {**_describe(artifact, sha256), META_ROWS: str(count).encode()})
         whole.replace(final)
@@ -66,7 +104,7 @@ def _describe(artifact: Artifact, sha256: str) -> dict[bytes, bytes]:
     return {
         META_ANNOTATIONS: artifact.name.encode(),
         META_SHA256: sha256.encode(),
-        META_IMAGE_ROOT: artifact.image_root.encode(),
+        META_IMAGE_ROOT: "\n".join(artifact.roots).encode(),
     }
 
 

@@ -15,7 +15,7 @@ from entrypoint.prepare.download import Record, read_record, sha256_of
 from entrypoint.prepare.events import Emit, Finished, Progress
 from entrypoint.prepare.extract import Repaired, Unpacking
 from entrypoint.prepare.fetch import Fetched, Options
-from entrypoint.prepare.index import build_index, is_current
+from entrypoint.prepare.index import build_index, is_current, misplaced
 from entrypoint.prepare.listing import Listing
 from entrypoint.prepare.manifest import Entry, write_manifest
 from entrypoint.prepare.tool import TOOL
@@ -94,7 +94,10 @@ class Installer:
     def index(self, artifact: Artifact) -> None:
         """Makes the index of annotations that are in place, unless it is up to date."""
         receipt = self._volume.receipt(artifact.name)
-        if receipt is None or is_current(artifact, self._volume, receipt.sha256):
+        if receipt is None:
+            return
+        current = is_current(artifact, self._volume, receipt.sha256)
+        if current and not misplaced(artifact, self._volume, Listing(self._volume.root)):
             return
         try:
             self._build_index(artifact, self._volume.path(artifact.destination), receipt.sha256)

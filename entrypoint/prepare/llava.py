@@ -1,21 +1,34 @@
 """LLaVA's JSON, row by row: a list of ``{"id", "image", "conversations": [{"from", "value"}]}``."""
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO
 
 from libmoe.config.annotations import CONVERSATIONS, FROM, ID, IMAGES, ROLES, VALUE
 from libmoe.config.errors import DataError
 
 Row = dict[str, Any]
+Place = Callable[[str], str]
 
 
-def read_rows(file: BinaryIO, name: str, image_root: str) -> Iterator[Row]:
+def below(roots: Sequence[str], has: Callable[[str], bool]) -> Place:
+    """Puts a root before an image: the first below which it is there, or else the first of all."""
+    if len(roots) == 1:
+        return lambda image: _join(roots[0], image)
+
+    def place(image: str) -> str:
+        paths = [_join(root, image) for root in roots]
+        return next((path for path in paths if has(path)), paths[0])
+
+    return place
+
+
+def read_rows(file: BinaryIO, name: str, place: Place) -> Iterator[Row]:
     """The rows as the index has them, read with bounded memory.
 
     Args:
         name: of the file, for messages.
-        image_root: what is put before a row's image.
+        place: where a row's image is on the volume.
 
     Raises:
         DataError: names the file, the row and what is wrong with it.
@@ -25,7 +38,7 @@ def read_rows(file: BinaryIO, name: str, image_root: str) -> Iterator[Row]:
     number = 0
     try:
         for number, row in enumerate(ijson.items(file, "item", use_float=True), start=1):
-            yield _row(row, number, name, image_root)
+            yield _row(row, number, name, place)
     except (ijson.JSONError, UnicodeDecodeError) as error:
         raise DataError(
             f"{name} is not whole JSON after row {number} ({error}): run the same command again, "
@@ -35,13 +48,13 @@ def read_rows(file: BinaryIO, name: str, image_root: str) -> Iterator[Row]:
         raise DataError(f"{name} is not LLaVA's JSON: it is no list of rows, or an empty one.")
 
 
-def _row(row: Any, number: int, name: str, image_root: str) -> Row:
+def _row(row: Any, number: int, name: str, place: Place) -> Row:
     try:
         if not isinstance(row, dict):
             raise ValueError("it is no object")
         return {
             ID: str(row.get("id", number)),
-            IMAGES: [_image(image, image_root) for image in _images(row.get("image"))],
+            IMAGES: [_image(image, place) for image in _images(row.get("image"))],
             CONVERSATIONS: _turns(row.get("conversations")),
         }
     except ValueError as error:
@@ -52,16 +65,20 @@ def _row(row: Any, number: int, name: str, image_root: str) -> Row:
         ) from error
 
 
+def _join(root: str, image: str) -> str:
+    return posixpath.normpath(posixpath.join(root, image))
+
+
 def _images(value: Any) -> list[Any]:
     if value is None or value == "":
         return []
     return value if isinstance(value, list) else [value]
 
 
-def _image(value: Any, image_root: str) -> str:
+def _image(value: Any, place: Place) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError(f"image {value!r} is no path")
-    path = posixpath.normpath(posixpath.join(image_root, value))
+    path = place(value)
     if value.startswith("/") or path == ".." or path.startswith("../"):
         raise ValueError(f"image {value!r} leads out of the volume")
     return path

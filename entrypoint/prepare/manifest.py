@@ -46,6 +46,15 @@ def manifest_files(volume: Volume, name: str) -> list[str]:
     return [line.split(" ", 3)[3] for line in text.split("\n") if line]
 
 
+def empty_files(volume: Volume, name: str) -> list[str]:
+    """Those that came without a single byte; none where there is no manifest."""
+    try:
+        text = manifest_path(volume, name).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    return [line.split(" ", 3)[3] for line in text.split("\n") if line.startswith("0 ")]
+
+
 def manifest_path(volume: Volume, name: str) -> Path:
     """Where it is kept."""
     return volume.receipt_path(name).with_suffix(".files")

@@ -7,7 +7,7 @@ from typing import Any
 
 from entrypoint.catalog.schema import Artifact, Catalog
 from entrypoint.catalog.selection import Selection
-from entrypoint.prepare.audit import Report, audit, write_audits
+from entrypoint.prepare.audit import Depth, audit, write_audits
 from entrypoint.prepare.events import Audited, Emit, Planned, ignore
 from entrypoint.prepare.fetch import Fetcher, Options
 from entrypoint.prepare.install import Installer
@@ -15,6 +15,7 @@ from entrypoint.prepare.listing import Listing
 from entrypoint.prepare.parts import with_parts
 from entrypoint.prepare.pipeline import Arrivals, Pipeline, split, wholes
 from entrypoint.prepare.plan import Plan, make_plan
+from entrypoint.prepare.report import Report
 from entrypoint.prepare.state import state_of
 from entrypoint.volume import Volume
 from libmoe.config.errors import LibmoeError
@@ -69,7 +70,7 @@ def prepare(
         for artifact in selection.artifacts:
             if artifact.kind == "annotations":
                 installer.index(artifact)
-        report = audit(catalog, selection, volume)
+        report = audit(selection, volume, depth=Depth(sizes=False))
         write_audits(report, volume)
         emit(Audited(report))
     return Outcome(plan, report)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from entrypoint import console
-from entrypoint.prepare.audit import Report
+from entrypoint.prepare.close import Verified
 from entrypoint.prepare.events import (
     Audited,
     Emit,
@@ -16,10 +16,12 @@ from entrypoint.prepare.events import (
     Finished,
     Planned,
     Progress,
+    Said,
     Skipped,
     Waiting,
 )
 from entrypoint.prepare.plan import Plan
+from entrypoint.prepare.report import Report
 
 if TYPE_CHECKING:
     import rich.progress
@@ -115,6 +117,8 @@ def sentence(event: Event) -> str:
             return f"{name}: in place ({files} file{'s' * (files != 1)}, {console.size(size)})"
         case Failed(name, message):
             return f"{name}: failed: {message}"
+        case Said(line):
+            return line
         case Audited(report):
             return "; ".join(f"{stage}: {report.stage_verdict(stage)}" for stage in report.stages)
         case _:
@@ -154,6 +158,15 @@ def show_report(report: Report) -> None:
         console.table("Stages", ("stage", "verdict"), stages)
 
 
+def show_verified(found: Verified) -> None:
+    """The audit as tables, and what was written."""
+    show_report(found.report)
+    for name, path in found.lists.items():
+        console.say(f"{name}: all that cannot be used is in {path}")
+    for name, path in found.filtered.items():
+        console.say(f"{name}: written to {path}; train with it by --set data.annotations={name}")
+
+
 def show_states(rows: Sequence[tuple[str, str, str, str]]) -> None:
     """Artifacts of a volume as a table."""
     console.table("Volume", ("artifact", "state", "destination", "remark"), rows)
@@ -169,6 +182,8 @@ def _show_sets(report: Report) -> None:
     for found in report.sets:
         if found.examples:
             console.say(f"{found.name}: not usable, for instance: {', '.join(found.examples)}")
+        if found.unused:
+            console.say(f"{found.name}: no row uses {', '.join(found.unused)}")
 
 
 def _how_far(progress: Progress) -> str:

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from entrypoint.catalog.schema import Artifact
-from entrypoint.prepare.control import bytes_done
-from entrypoint.prepare.download import read_record, sha256_of
+from entrypoint.prepare.download import bytes_here, read_record, sha256_of
 from entrypoint.prepare.extract import crc_of
 from entrypoint.prepare.install import digest
 from entrypoint.prepare.listing import Listing

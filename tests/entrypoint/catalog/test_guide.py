@@ -1,5 +1,7 @@
 """The guide's catalogue against the guide's layout."""
 
+import re
+
 import pytest
 
 from entrypoint.catalog.load import load_catalog
@@ -27,11 +29,11 @@ def test_stage_1_is_whole(guide):
 @pytest.mark.parametrize(
     ("name", "destination"),
     [
-        ("coco-train2017", "coco"),
-        ("gqa-images", "gqa"),
-        ("textvqa-images", "textvqa"),
-        ("vg-100k", "vg"),
-        ("vg-100k-2", "vg"),
+        ("coco-train2017", "coco/train2017"),
+        ("gqa-images", "gqa/images"),
+        ("textvqa-images", "textvqa/train_images"),
+        ("vg-100k", "vg/VG_100K"),
+        ("vg-100k-2", "vg/VG_100K_2"),
         ("ocr-vqa-images", "ocr_vqa/images"),
     ],
 )
@@ -48,5 +50,40 @@ def test_a_pinned_url_and_its_revision_agree(guide):
                 assert f"/resolve/{artifact.revision}/" in url
 
 
-def test_nothing_is_asked_with_a_query(guide):
-    assert not [url for artifact in guide.artifacts for url in artifact.urls if "?" in url]
+def test_a_file_of_the_hub_is_asked_without_a_query(guide):
+    urls = [url for artifact in guide.artifacts for url in artifact.urls if "huggingface.co" in url]
+    assert urls
+    assert not [url for url in urls if "?" in url]
+
+
+def test_the_hubs_revisions_are_whole_commits_or_known_to_be_unknown(guide):
+    loose = {a.name for a in guide.artifacts if not a.revision and "huggingface.co" in "".join(a.urls)}
+    assert loose == {"llava-332k", "llava-665k", "onevision-1m2"}
+    assert all(re.fullmatch("[0-9a-f]{40}", a.revision) for a in guide.artifacts if a.revision)
+
+
+def test_every_set_of_the_guide_is_there(guide):
+    assert guide.stages == {
+        "pretrain": ("llava-558k",),
+        "pft": ("cumo-pft-allava", "allava-caption-laion", "allava-caption-vflan"),
+        "sft": ("llava-332k", "llava-665k", "onevision-1m2"),
+    }
+
+
+def test_one_set_takes_its_own_images_and_no_others(guide):
+    names = {artifact.name for artifact in select(guide, ["sft"], ["llava-332k"]).artifacts}
+    assert {
+        "coco-train2017",
+        "gqa-images",
+        "ocr-vqa-images",
+        "textvqa-images",
+        "vg-100k",
+        "vg-100k-2",
+    } < names
+    assert not {"image-onevision", "llava-665k", "ocr-vqa-covers", "llava-558k-images"} & names
+
+
+def test_ocr_vqa_can_come_the_guides_own_way(guide):
+    names = {a.name for a in select(guide, ["sft"], ["llava-332k"], ["ocr-vqa-covers"]).artifacts}
+    assert "ocr-vqa-covers" in names
+    assert "ocr-vqa-images" not in names

@@ -5,12 +5,12 @@ import json
 import pytest
 from PIL import Image
 
-from entrypoint.prepare.audit import audit
+from entrypoint.prepare.audit import Depth, audit
 from libmoe.config.errors import DataError
 
 
 def look(world, *only, decode_jobs=0):
-    return audit(world.catalog(), world.selection(*only), world.volume, decode_jobs=decode_jobs)
+    return audit(world.selection(*only), world.volume, depth=Depth(decode_jobs=decode_jobs))
 
 
 def test_all_there(small):

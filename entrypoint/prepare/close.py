@@ -1,0 +1,84 @@
+"""What `verify` does: close what several prepares did together, and look at all of it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from entrypoint.catalog.selection import Selection
+from entrypoint.prepare.audit import Depth, audit, unusable_path, write_audits
+from entrypoint.prepare.events import Emit, Progress, Said
+from entrypoint.prepare.fetch import Options
+from entrypoint.prepare.filtered import write_filtered
+from entrypoint.prepare.install import Installer
+from entrypoint.prepare.report import Report
+from entrypoint.volume import Volume
+from libmoe.config.errors import TryAgainError, VolumeError
+
+
+@dataclass(frozen=True)
+class Verified:
+    """The report, and what was written."""
+
+    report: Report
+    lists: dict[str, Path]
+    """Annotation set to the file with every image that cannot be used."""
+    filtered: dict[str, Path]
+    """Name under which a training finds a filtered set, to its file."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            **self.report.as_dict(),
+            "unusable": {name: str(path) for name, path in self.lists.items()},
+            "filtered": {name: str(path) for name, path in self.filtered.items()},
+        }
+
+
+def verify(selection: Selection, volume: Volume, depth: Depth, filtered: bool, emit: Emit) -> Verified:
+    """Joins everything that was selected with the disk.
+
+    Indexes that do not fit what is on the volume now are made first, as after prepares that shared the work;
+    a volume that cannot be written, or is being written, is only looked at.
+
+    Args:
+        filtered: also writes the annotations without the rows that cannot be used.
+
+    Raises:
+        VolumeError: there is no such volume, or a filtered set cannot be written.
+        TryAgainError: a filtered set is wanted while a prepare works on this volume.
+    """
+    volume.require()
+    try:
+        with volume.guard(), volume.lock():
+            _index(selection, volume, emit)
+            report = audit(selection, volume, depth=depth)
+            write_audits(report, volume)
+            written = _write_filtered(selection, volume, report, emit) if filtered else {}
+    except (VolumeError, TryAgainError) as error:
+        if filtered:
+            raise
+        emit(Said(f"only looked at: {error}"))
+        return Verified(audit(selection, volume, depth=depth), {}, {})
+    lists = {found.name: unusable_path(volume, found.name) for found in report.sets if found.unusable}
+    return Verified(report, lists, written)
+
+
+def _index(selection: Selection, volume: Volume, emit: Emit) -> None:
+    installer = Installer(volume, Options(), emit)
+    for artifact in selection.artifacts:
+        if artifact.kind == "annotations" and volume.path(artifact.destination).is_file():
+            installer.index(artifact)
+
+
+def _write_filtered(selection: Selection, volume: Volume, report: Report, emit: Emit) -> dict[str, Path]:
+    by_name = {artifact.name: artifact for artifact in selection.artifacts}
+    written: dict[str, Path] = {}
+    for found in report.sets:
+        if found.unusable_rows:
+
+            def tell(rows: int, name: str = found.name) -> None:
+                emit(Progress(name, "index", rows, None))
+
+            name, path = write_filtered(by_name[found.name], volume, found.unusable_rows, tell)
+            written[name] = path
+    return written
