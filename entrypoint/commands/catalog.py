@@ -1,4 +1,7 @@
-"""``libmoe catalog list|show``: what can be fetched."""
+"""``libmoe catalog list|show|freeze``: what can be fetched."""
+
+import os
+from pathlib import Path
 
 import click
 
@@ -57,3 +60,29 @@ def show(name: str, catalog_name: str, as_json: bool) -> None:
         fields = artifact.model_dump(mode="json", exclude_defaults=True).items()
         rows = [(key, ", ".join(value) if isinstance(value, list) else value) for key, value in fields]
         console.table(artifact.name, ("key", "value"), rows)
+
+
+@command.command()
+@_CATALOG
+@click.option("--mirror", metavar="URL", help="Ask for https://host/path at URL/host/path (http or file).")
+@click.option("--hash", "with_hash", is_flag=True, help="Fetch what no source tells the sha256 of.")
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="The catalogue to write.")
+def freeze(catalog_name: str, mirror: str | None, with_hash: bool, output: Path) -> None:
+    """Ask the sources for sizes, hashes, parts and commits, and write them down."""
+    from entrypoint import console
+    from entrypoint.catalog.load import load_catalog
+    from entrypoint.prepare.addresses import Addresses
+    from entrypoint.prepare.freeze import freeze as ask
+    from entrypoint.volume import write_text
+    from libmoe.config.errors import VolumeError
+
+    addresses = Addresses(mirror, os.environ.get("HF_ENDPOINT"), os.environ.get("HF_TOKEN"))
+    frozen = ask(load_catalog(catalog_name), addresses, with_hash, console.say)
+    try:
+        write_text(output.absolute(), frozen.text)
+    except OSError as error:
+        raise VolumeError(
+            f"{output} cannot be written ({error.strerror}): name another with --output."
+        ) from error
+    console.say(f"written: {output}")
+    frozen.require_whole()
