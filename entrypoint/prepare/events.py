@@ -18,13 +18,13 @@ class Planned:
 
 @dataclass(frozen=True)
 class Progress:
-    """An artifact is in a phase (fetch, verify, unpack, index) and got so far; repeated."""
+    """An artifact is in a phase (fetch, verify, unpack, index, images) and got so far; repeated."""
 
     name: str
     phase: str
     done: int
     total: int | None
-    """In bytes, except for the index: rows."""
+    """In bytes, except for the phases index (rows) and images."""
 
 
 @dataclass(frozen=True)

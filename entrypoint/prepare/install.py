@@ -53,6 +53,8 @@ class Installer:
         try:
             if artifact.kind == "archive":
                 files, size = self._unpack(whole)
+            elif artifact.kind == "images":
+                files, size = self._list(artifact)
             else:
                 files, size = self._place(artifact, whole.records[0])
         except DataError:
@@ -61,7 +63,7 @@ class Installer:
             raise
         self._write_receipt(whole, files, size)
         for download in artifact.downloads:
-            self._clean(download)
+            self._clean(download, keep=artifact.kind == "images")
         self._emit(Finished(artifact.name, files, size))
 
     def keep(self, fetched: Fetched) -> None:
@@ -70,7 +72,8 @@ class Installer:
 
     def waiting(self, artifact: Artifact, download: Artifact) -> Fetched | None:
         """A download that needs no fetching: it was kept, or a prepare that was killed left it."""
-        return self._waiting_archive(download) if artifact.kind == "archive" else self._placed(download)
+        aside = artifact.kind in ("archive", "images")
+        return self._waiting_archive(download) if aside else self._placed(download)
 
     def _waiting_archive(self, artifact: Artifact) -> Fetched | None:
         record = read_record(self._volume.archive_state(artifact.name))
@@ -124,6 +127,11 @@ class Installer:
         entries = _entries(artifact.destination, members, repaired)
         write_manifest(self._volume, artifact.name, entries)
         return len(entries), sum(entry.size for entry in entries)
+
+    def _list(self, artifact: Artifact) -> tuple[int, int]:
+        """The images follow once it is known which are used; see `pictures`."""
+        self._set_archive_aside(artifact)
+        return 0, 0
 
     def _tells_case(self) -> bool:
         if self._case_matters is None:
@@ -203,9 +211,9 @@ class Installer:
             )
         )
 
-    def _clean(self, download: Artifact) -> None:
+    def _clean(self, download: Artifact, keep: bool) -> None:
         self._volume.partial_state(download.name).unlink(missing_ok=True)
-        if not self._options.keep_archives:
+        if not self._options.keep_archives and not keep:
             self._drop_archive(download)
 
     def _drop(self, download: Artifact) -> None:

@@ -13,6 +13,7 @@ from entrypoint.prepare.fetch import Fetcher, Options
 from entrypoint.prepare.install import Installer
 from entrypoint.prepare.listing import Listing
 from entrypoint.prepare.parts import with_parts
+from entrypoint.prepare.pictures import Pictures
 from entrypoint.prepare.pipeline import Arrivals, Pipeline, split, wholes
 from entrypoint.prepare.plan import Plan, make_plan
 from entrypoint.prepare.report import Report
@@ -70,6 +71,9 @@ def prepare(
         for artifact in selection.artifacts:
             if artifact.kind == "annotations":
                 installer.index(artifact)
+        for artifact in selection.artifacts:
+            if artifact.kind == "images":
+                Pictures(artifact, volume, options.addresses, emit).bring(selection)
         report = audit(selection, volume, depth=Depth(sizes=False))
         write_audits(report, volume)
         emit(Audited(report))

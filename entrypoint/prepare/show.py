@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import rich.progress
 
 LOG_SECONDS = 5.0
+COUNTED = {"index": "rows", "images": "images"}
+"""Phases that are not measured in bytes."""
 
 
 @contextlib.contextmanager
@@ -89,8 +91,8 @@ class Bars:
         if event.name not in self._tasks:
             self._tasks[event.name] = self._bars.add_task(event.name, total=event.total)
         task = self._tasks[event.name]
-        if event.phase == "index":
-            self._bars.update(task, description=f"{event.name}: index, {event.done} rows")
+        if event.phase in COUNTED:
+            self._bars.update(task, description=_how_far(event))
             return
         if self._phases.get(event.name) != event.phase:
             self._phases[event.name] = event.phase
@@ -187,8 +189,8 @@ def _show_sets(report: Report) -> None:
 
 
 def _how_far(progress: Progress) -> str:
-    if progress.phase == "index":
-        return f"{progress.name}: index, {progress.done} rows"
+    if progress.phase in COUNTED:
+        return f"{progress.name}: {progress.phase}, {progress.done} {COUNTED[progress.phase]}"
     of = f" of {console.size(progress.total)}" if progress.total else ""
     return f"{progress.name}: {progress.phase}, {console.size(progress.done)}{of}"
 

@@ -75,11 +75,14 @@ def _damage(artifact: Artifact, receipt: Receipt, volume: Volume, listing: Listi
         if size is None:
             return f"{artifact.destination} is gone"
         return "" if size == receipt.size else f"{artifact.destination} has {size} bytes, not {receipt.size}"
+    if artifact.kind == "images" and not volume.archive(artifact.name).is_file():
+        return "the list of its images is gone"
     try:
-        missing = listing.missing(manifest_files(volume, artifact.name))
+        files = manifest_files(volume, artifact.name)
+        missing = listing.missing(files)
     except FileNotFoundError:
         return "the list of its files is gone"
-    return f"{len(missing)} of {receipt.files} files are gone, the first: {missing[0]}" if missing else ""
+    return f"{len(missing)} of {len(files)} files are gone, the first: {missing[0]}" if missing else ""
 
 
 def _bytes_here(artifact: Artifact, volume: Volume) -> int:

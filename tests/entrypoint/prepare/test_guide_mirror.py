@@ -128,3 +128,21 @@ def test_a_dry_run_of_everything_asks_nobody_and_writes_nothing(tmp_path):
     assert plan["to_fetch_bytes"] > 240e9
     assert plan["new_files"] > 2_000_000
     assert not (tmp_path / "d").exists()
+
+
+def test_ocr_vqa_the_guides_own_way(mirror, frozen, tmp_path):
+    catalog = tmp_path / "small.toml"
+    catalog.write_text(frozen.read_text().replace('"llava-mix-images"', '"ocr-vqa-images"'))
+    where = ["--catalog", str(catalog), "--data-dir", str(tmp_path / "data")]
+    chosen = ["--only", "llava-665k", "--prefer", "ocr-vqa-covers", *where]
+    code, _, err = libmoe("prepare", *chosen, "--mirror", mirror)
+    assert code == 0, err
+    covers = tmp_path / "data/ocr_vqa/images"
+    assert sorted(path.name for path in covers.iterdir()) == ["0001.jpg", "0002.jpg"]
+    assert (covers / "0002.jpg").read_bytes().startswith(b"\xff\xd8\xff")
+    code, _, err = libmoe("prepare", *chosen, "--mirror", "http://127.0.0.1:9")
+    assert (code, "up to date" in err) == (0, True)
+    (covers / "0001.jpg").unlink()
+    code, _, err = libmoe("prepare", *chosen, "--mirror", mirror)
+    assert code == 0, err
+    assert (covers / "0001.jpg").is_file()
