@@ -14,7 +14,7 @@ class Pace:
         self._window = retry.slow_seconds
         self._least = retry.slow_bytes_per_second * retry.slow_seconds
         self._now = now
-        self._since = now()
+        self._since = 0.0
         self._done: int | None = None
 
     def tell(self, done: int) -> None:
@@ -24,7 +24,7 @@ class Pace:
             UnreachableError: next to nothing came for too long.
         """
         if self._done is None:
-            self._done = done
+            self._since, self._done = self._now(), done
         if self._now() - self._since < self._window:
             return
         came = done - self._done

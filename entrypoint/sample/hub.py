@@ -12,6 +12,8 @@ import hashlib
 import hmac
 import mimetypes
 import secrets
+import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -50,6 +52,8 @@ class Answer:
     """Slows a connection down."""
     cut_after: int | None = None
     """Drops the connection after so many bytes."""
+    tamper: Callable[[int, bytes], bytes] | None = None
+    """Makes of the bytes at an offset what is sent; a `ConnectionResetError` from it resets all."""
 
 
 Respond = Callable[[Request], Answer]
@@ -183,10 +187,13 @@ class Hub:
             def do_GET(self) -> None:
                 address = self.headers.get("Host") or urlsplit(hub.url).netloc
                 request = Request(self.command, self.path, dict(self.headers), f"http://{address}")
-                with contextlib.suppress(ConnectionError):
+                try:
                     self._send(hub._answer(request))
+                except ConnectionError:  # closing now resets
+                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    self.close_connection = True
 
-            do_HEAD = do_GET  # noqa: N815
+            do_HEAD = do_GET
 
             def _send(self, answer: Answer) -> None:
                 self.send_response(answer.status)
@@ -206,6 +213,8 @@ class Hub:
                     file.seek(answer.start)
                     while left > 0:
                         chunk = file.read(min(_CHUNK, left))
+                        if answer.tamper:
+                            chunk = answer.tamper(file.tell() - len(chunk), chunk)
                         self.wfile.write(chunk)
                         left -= len(chunk)
                         hub._sent(len(chunk))
