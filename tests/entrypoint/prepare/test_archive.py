@@ -13,7 +13,7 @@ from entrypoint.prepare.extract import Unpacking
 
 
 def unpack(path: Path, into: Path, layout: str = "tree", strip: str = "", jobs: int = 1) -> dict[str, bytes]:
-    members = read_members([path], LayoutRule('', layout, strip))
+    members = read_members([path], LayoutRule("", layout, strip))
     Unpacking((path,), into / "out", into / "aside").run(members, jobs, lambda done: None)
     return {
         str(p.relative_to(into / "out")): p.read_bytes() for p in (into / "out").rglob("*") if p.is_file()
@@ -49,7 +49,7 @@ def test_contents_are_those_of_the_standard_library(tmp_path, method, jobs):
 )
 def test_layouts(tmp_path, layout, strip, inside, targets):
     path = make(tmp_path / "a.zip", dict.fromkeys(inside, b"x"))
-    assert [member.target for member in read_members([path], LayoutRule('', layout, strip))] == targets
+    assert [member.target for member in read_members([path], LayoutRule("", layout, strip))] == targets
 
 
 def test_folders_and_empty_files(tmp_path):
@@ -77,6 +77,14 @@ HOSTILE = {
     "empty part": (named("a//b"), "empty parts"),
     "link": (named("link", external_attr=(stat.S_IFLNK | 0o777) << 16), "link or a device"),
     "device": (named("null", external_attr=(stat.S_IFCHR | 0o666) << 16), "link or a device"),
+    "control character": (named("a\rb"), "control characters"),
+    "a name too long": (named("n" * 256), "longer than 255 bytes"),
+    "ours": (named(".libmoe/receipts/x.json"), "keeps its own files"),
+    "our runs": (named("runs/x"), "keeps its own files"),
+    "fifo": (named("pipe", external_attr=(stat.S_IFIFO | 0o666) << 16), "link or a device"),
+    "socket": (named("sock", external_attr=(stat.S_IFSOCK | 0o666) << 16), "link or a device"),
+    "lzma": (named("a.xz", compress_type=zipfile.ZIP_LZMA), "compressed by method 14"),
+    "dot": (named("./a"), "empty parts"),
     "bzip2": (named("a.bz2", compress_type=zipfile.ZIP_BZIP2), "compressed by method 12"),
 }
 
@@ -162,21 +170,65 @@ def test_a_cut_archive(tmp_path, keep):
     data = path.read_bytes()
     path.write_bytes(data[: keep if isinstance(keep, int) else int(len(data) * keep)])
     with pytest.raises(BadArchiveError, match="no whole zip"):
-        read_members([path], LayoutRule(''))
+        read_members([path], LayoutRule(""))
 
 
 def test_two_members_for_one_file(tmp_path):
     path = make(tmp_path / "a.zip", {"a/1.jpg": b"one", "b/1.jpg": b"other"})
     with pytest.raises(BadArchiveError, match=r"'a/1.jpg' and 'b/1.jpg' would be the same file"):
-        read_members([path], LayoutRule('', 'flatten'))
+        read_members([path], LayoutRule("", "flatten"))
     same = make(tmp_path / "b.zip", {"a/1.jpg": b"one", "b/1.jpg": b"one"})
-    assert [member.target for member in read_members([same], LayoutRule('', 'flatten'))] == ["1.jpg"]
+    assert [member.target for member in read_members([same], LayoutRule("", "flatten"))] == ["1.jpg"]
+
+
+def test_names_that_differ_in_case_only(tmp_path):
+    path = make(tmp_path / "a.zip", {"a/One.jpg": b"one", "a/one.jpg": b"one"})
+    assert len(read_members([path], LayoutRule(""))) == 2
+    with pytest.raises(BadArchiveError, match=r"'a/One.jpg' and 'a/one.jpg' differ in case only"):
+        read_members([path], LayoutRule("", case_matters=False))
+
+
+def test_a_file_and_a_folder_that_differ_in_case_only(tmp_path):
+    path = make(tmp_path / "a.zip", {"A": b"file", "a/b": b"below"})
+    with pytest.raises(BadArchiveError, match="'A' is a file and a folder"):
+        read_members([path], LayoutRule("", case_matters=False))
+
+
+def test_parts_are_unpacked_as_the_whole_is(tmp_path):
+    files = {f"{n % 3}/{n}.bin": bytes([n]) * (n * 2000) for n in range(40)}
+    content = make(tmp_path / "a.zip", files, zipfile.ZIP_STORED).read_bytes()
+    step = len(content) // 7 + 1
+    parts = [tmp_path / f"part{n}" for n in range(7)]
+    for number, part in enumerate(parts):
+        part.write_bytes(content[number * step : (number + 1) * step])
+    members = read_members(parts, LayoutRule(""))
+    Unpacking(tuple(parts), tmp_path / "out", tmp_path / "aside").run(members, 2, lambda done: None)
+    assert {
+        str(p.relative_to(tmp_path / "out")): p.read_bytes() for p in (tmp_path / "out").rglob("*.bin")
+    } == files
+    with pytest.raises(BadArchiveError, match="no whole zip|overlap|not where"):
+        read_members([parts[1], parts[0], *parts[2:]], LayoutRule(""))[0].offset
+        Unpacking((parts[1], parts[0], *parts[2:]), tmp_path / "o", tmp_path / "x").run(
+            members, 1, lambda d: None
+        )
+
+
+def test_a_stop_ends_unpacking_between_batches(tmp_path):
+    path = make(tmp_path / "a.zip", {f"{n}": b"x" for n in range(1200)})
+    members = read_members([path], LayoutRule(""))
+
+    def stop(done: int) -> None:
+        raise KeyboardInterrupt
+
+    for jobs in (1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            Unpacking((path,), tmp_path / "out", tmp_path / "aside").run(members, jobs, stop)
 
 
 def test_a_file_where_a_folder_is_needed(tmp_path):
     path = make(tmp_path / "a.zip", {"a": b"file", "a/b": b"below"})
     with pytest.raises(BadArchiveError, match="'a' is a file and a folder"):
-        read_members([path], LayoutRule(''))
+        read_members([path], LayoutRule(""))
 
 
 def test_what_is_whole_is_not_written_again_and_what_is_not_is(tmp_path):
