@@ -5,13 +5,13 @@ which only one can; a released or dead holder's file is never reused, so nobody 
 else has just taken over.
 """
 
-import contextlib
 import json
 import os
+import signal
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,8 @@ from entrypoint.process_id import ProcessId
 from libmoe.config.errors import TryAgainError
 
 HEARTBEAT_SECONDS = 5.0
+LOOK_SECONDS = 0.5
+"""Whoever waits for the lock looks so often."""
 SILENCE_SECONDS = 60.0
 """A holder elsewhere whose file was not touched for so long is watched, and taken over if it stays silent."""
 
@@ -45,37 +47,68 @@ class Holder:
         return cls(**{**fields, "process": ProcessId(**fields["process"])})
 
 
+class _HeldError(Exception):
+    """Somebody else has the lock; the message says who."""
+
+
 class WriterLock:
     """The right to write below a folder; use as a context manager."""
 
-    def __init__(self, folder: Path, holds: str) -> None:
-        """The lock of a folder, which is made if it is missing; ``holds`` says what it is about."""
+    def __init__(self, folder: Path, holds: str, wait: Callable[[str], None] | None = None) -> None:
+        """The lock of a folder, which is made if it is missing; ``holds`` says what it is about.
+
+        With ``wait``, taking it waits until it is free, and says who has it each time that changes.
+        """
         self._folder = folder
         self._holds = holds
+        self._wait = wait
         self._me = Holder.me()
         self._path: Path | None = None
         self._stop = threading.Event()
+        self._lost = False
 
     def __enter__(self) -> "WriterLock":
         """Takes the lock.
 
         Raises:
-            TryAgainError: somebody else has it; says who, where and since when.
+            TryAgainError: somebody else has it, and we do not wait; says who, where and since when.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         mine = self._write(self._me)
+        told = ""
         try:
             while self._path is None:
-                with contextlib.suppress(FileNotFoundError):  # the holder changed while we looked
+                try:
                     self._path = self._try(mine)
+                except FileNotFoundError:  # the holder changed while we looked
+                    continue
+                except _HeldError as held:
+                    if self._wait is None:
+                        raise TryAgainError(
+                            f"{held}: wait for it to end or stop it, then run the same command again."
+                        ) from held
+                    if str(held) != told:
+                        told = str(held)
+                        self._wait(f"{told}; waiting until it has ended")
+                    time.sleep(LOOK_SECONDS)
         finally:
             mine.unlink(missing_ok=True)
         threading.Thread(target=self._beat, name="lock heartbeat", daemon=True).start()
         return self
 
     def __exit__(self, *exception: object) -> None:
+        """Gives it back.
+
+        Raises:
+            TryAgainError: it was taken from us, because we showed no sign of life for too long.
+        """
         self._stop.set()
         assert self._path is not None
+        if self._lost:
+            raise TryAgainError(
+                f"{self._holds} was taken over by another process while this one was silent: "
+                "run the same command again once that one has ended."
+            )
         released = self._write(Holder(**{**vars(self._me), "released": True}))
         released.replace(self._path)
 
@@ -84,9 +117,8 @@ class WriterLock:
         number, holder = self._latest()
         if holder is not None and not holder.released and self._alive(number, holder):
             process = holder.process
-            raise TryAgainError(
-                f"{self._holds} is in use by process {process.pid} on {process.host} since {holder.since}: "
-                "wait for it to end or stop it, then run the same command again."
+            raise _HeldError(
+                f"{self._holds} is in use by process {process.pid} on {process.host} since {holder.since}"
             )
         path = self._file(number + 1)
         if not _link(mine, path):
@@ -126,8 +158,21 @@ class WriterLock:
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_SECONDS):
-            with contextlib.suppress(OSError):
+            try:
                 os.utime(self._file(self._number()))
+            except FileNotFoundError:
+                if not self._stop.is_set():
+                    self._give_way()
+                return
+            except OSError:  # a file system that hiccups
+                continue
+
+    def _give_way(self) -> None:
+        """Whoever took the lock writes now: we must not, so whatever we do is interrupted."""
+        self._lost = True
+        main = threading.main_thread().ident
+        if main is not None:
+            signal.pthread_kill(main, signal.SIGINT)
 
     def _number(self) -> int:
         assert self._path is not None

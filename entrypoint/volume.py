@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -174,9 +174,9 @@ class Volume:
                 "or name another with --data-dir."
             )
 
-    def lock(self) -> WriterLock:
-        """The right to write on the volume."""
-        return WriterLock(self.hidden / "lock", f"The volume {self.root}")
+    def lock(self, wait: Callable[[str], None] | None = None) -> WriterLock:
+        """The right to write on the volume; with ``wait``, which is told who has it, once it is free."""
+        return WriterLock(self.hidden / "lock", f"The volume {self.root}", wait)
 
     @contextlib.contextmanager
     def guard(self) -> Iterator[None]:

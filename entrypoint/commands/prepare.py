@@ -18,6 +18,7 @@ _CORES = os.cpu_count() or 1
 @click.option("--jobs", type=click.IntRange(min=1), default=_CORES, help="Processes.  [default: all cores]")
 @click.option("--keep-archives", is_flag=True, help="Keep archives after they are unpacked.")
 @click.option("--force", is_flag=True, help="Go ahead even if it does not seem to fit.")
+@click.option("--wait", is_flag=True, help="Until another prepare on this volume has ended.")
 @click.option("--dry-run", is_flag=True, help="Print files, sizes, destinations and the disk needed.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def command(
@@ -27,6 +28,7 @@ def command(
     jobs: int,
     keep_archives: bool,
     force: bool,
+    wait: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -47,5 +49,5 @@ def command(
         return
     options = Options(addresses, connections, jobs, keep_archives)
     with show.watcher() as emit:
-        outcome = prepare(catalog, selection, request.volume, options, emit, force)
+        outcome = prepare(catalog, selection, request.volume, options, emit, force, wait)
     console.result(outcome.as_dict()) if as_json else show.show_report(outcome.report)

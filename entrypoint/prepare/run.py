@@ -8,7 +8,7 @@ from typing import Any
 from entrypoint.catalog.schema import Artifact, Catalog
 from entrypoint.catalog.selection import Selection
 from entrypoint.prepare.audit import Depth, audit, write_audits
-from entrypoint.prepare.events import Audited, Emit, Planned, ignore
+from entrypoint.prepare.events import Audited, Emit, Planned, Said, ignore
 from entrypoint.prepare.fetch import Fetcher, Options
 from entrypoint.prepare.install import Installer
 from entrypoint.prepare.listing import Listing
@@ -42,22 +42,24 @@ def prepare(
     options: Options | None = None,
     emit: Emit = ignore,
     force: bool = False,
+    wait: bool = False,
 ) -> Outcome:
     """Brings everything that was selected onto the volume; may be killed at any moment and run again.
 
     Args:
         emit: is told what happens, from several threads.
         force: even if the plan says that it does not fit.
+        wait: until another prepare that works on this volume has ended.
 
     Raises:
         VolumeError: the volume cannot be written, or what is selected does not fit.
-        TryAgainError: another prepare works on this volume.
+        TryAgainError: another prepare works on this volume, and it is not waited for.
         UnavailableError: a source cannot be reached; all that could be had is in place.
         DataError: a source gives something else than it should; all that was good is in place.
     """
     options = options or Options()
     volume.check()
-    with volume.guard(), volume.lock():
+    with volume.guard(), volume.lock((lambda who: emit(Said(who))) if wait else None):
         plan = make_plan(
             _known(selection.artifacts, volume, options), volume, options.addresses, options.keep_archives
         )

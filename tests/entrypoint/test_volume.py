@@ -228,3 +228,42 @@ while time.time() < deadline:
     ended += [process.wait() for process in processes]
     assert set(ended) <= {0, 9}
     assert ended.count(9) > 3
+
+
+def test_whoever_waits_is_told_once_by_whom_and_gets_it_when_it_is_free(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "LOOK_SECONDS", 0.02)
+    told: list[str] = []
+    holder, taken = take(tmp_path), threading.Event()
+
+    def wait() -> None:
+        with WriterLock(tmp_path, "The volume", told.append):
+            taken.set()
+
+    with holder:
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        assert not taken.wait(0.3)
+    assert taken.wait(5)
+    waiting.join()
+    (line,) = told
+    assert f"in use by process {os.getpid()}" in line
+    assert line.endswith("waiting until it has ended")
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_holder_whose_lock_was_taken_over_is_stopped(tmp_path, monkeypatch):
+    """It was frozen for so long that another machine took it for dead; then it woke up."""
+    monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.05)
+    done = []
+
+    def work() -> None:
+        with take(tmp_path):
+            (file,) = tmp_path.glob("lock-*")
+            file.rename(tmp_path / "lock-99")
+            time.sleep(5)
+            done.append("the rest of the work")
+
+    with pytest.raises(TryAgainError, match="taken over by another process"):
+        work()
+    assert done == []
+    assert (tmp_path / "lock-99").exists()
