@@ -54,6 +54,13 @@ class Volume:
     """The folder that holds all data, and nothing outside it."""
 
     root: Path
+    share: str = ""
+    """Of several prepares that work on it at once, each its share: which one this is."""
+
+    @property
+    def desk(self) -> Path:
+        """What only one writer uses: its lock, and its aria2c's settings."""
+        return self.hidden / "shards" / self.share if self.share else self.hidden
 
     @property
     def hidden(self) -> Path:
@@ -176,7 +183,8 @@ class Volume:
 
     def lock(self, wait: Callable[[str], None] | None = None) -> WriterLock:
         """The right to write on the volume; with ``wait``, which is told who has it, once it is free."""
-        return WriterLock(self.hidden / "lock", f"The volume {self.root}", wait)
+        what = f"Share {self.share} of the volume" if self.share else "The volume"
+        return WriterLock(self.desk / "lock", f"{what} {self.root}", wait)
 
     @contextlib.contextmanager
     def guard(self) -> Iterator[None]:

@@ -17,6 +17,7 @@ _CORES = os.cpu_count() or 1
 )
 @click.option("--jobs", type=click.IntRange(min=1), default=_CORES, help="Processes.  [default: all cores]")
 @click.option("--keep-archives", is_flag=True, help="Keep archives after they are unpacked.")
+@click.option("--shard", metavar="I/N", help="Only share I (from 0) of N, beside others on a shared volume.")
 @click.option("--force", is_flag=True, help="Go ahead even if it does not seem to fit.")
 @click.option("--wait", is_flag=True, help="Until another prepare on this volume has ended.")
 @click.option("--dry-run", is_flag=True, help="Print files, sizes, destinations and the disk needed.")
@@ -27,6 +28,7 @@ def command(
     connections: int,
     jobs: int,
     keep_archives: bool,
+    shard: str | None,
     force: bool,
     wait: bool,
     dry_run: bool,
@@ -39,15 +41,18 @@ def command(
     from entrypoint.prepare.fetch import Options
     from entrypoint.prepare.plan import make_plan
     from entrypoint.prepare.run import prepare
+    from entrypoint.prepare.shards import Shard
 
+    share = Shard.parse(shard) if shard else None
     catalog = request.catalog()
     selection = request.select(catalog)
     addresses = Addresses(mirror, os.environ.get("HF_ENDPOINT"), os.environ.get("HF_TOKEN"))
     if dry_run:
-        plan = make_plan(selection.artifacts, request.volume, addresses, keep_archives)
+        mine = share.pick(selection.artifacts) if share else selection.artifacts
+        plan = make_plan(mine, request.volume, addresses, keep_archives)
         console.result(plan.as_dict()) if as_json else show.show_plan(plan)
         return
     options = Options(addresses, connections, jobs, keep_archives)
     with show.watcher() as emit:
-        outcome = prepare(catalog, selection, request.volume, options, emit, force, wait)
+        outcome = prepare(catalog, selection, request.volume, options, emit, force, wait, share)
     console.result(outcome.as_dict()) if as_json else show.show_report(outcome.report)

@@ -54,13 +54,13 @@ class Aria2:
         self._allocation = "falloc"
 
     def __enter__(self) -> "Aria2":
-        end_leftover(self._volume.hidden)
+        end_leftover(self._volume.desk)
         return self
 
     def __exit__(self, *exception: object) -> None:
         if self._daemon is not None:
             self._daemon.stop()
-            end_leftover(self._volume.hidden)
+            end_leftover(self._volume.desk)
 
     def download(
         self, location: str, path: Path, connections: int, progress: Callable[[int, int], None]
@@ -107,7 +107,7 @@ class Aria2:
     def _client(self) -> "aria2p.Client":
         with self._starting:
             if self._daemon is None or not self._daemon.alive():
-                self._daemon = Daemon(self._volume.hidden, self._user_agent)
+                self._daemon = Daemon(self._volume.desk, self._user_agent)
             return self._daemon.client
 
     def _follow(self, client: "aria2p.Client", gid: str, progress: Callable[[int, int], None]) -> None:

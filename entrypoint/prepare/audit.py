@@ -48,6 +48,13 @@ def audit(
     return Report(sets, selection.annotations, _not_ready(selection.artifacts, states))
 
 
+def share_report(artifacts: Sequence[Artifact], volume: Volume) -> Report:
+    """Whether a share's own artifacts are there; what they are good for is seen when all shares are done."""
+    listing = Listing(volume.root)
+    states = {artifact.name: state_of(artifact, volume, listing) for artifact in artifacts}
+    return Report((), {}, _not_ready(artifacts, states))
+
+
 def write_audits(report: Report, volume: Volume) -> None:
     """Keeps the audits on the volume, and the whole lists of images that cannot be used."""
     for found in report.sets:

@@ -37,7 +37,7 @@ class ManyFiles:
         self._daemon: Daemon | None = None
 
     def __enter__(self) -> "ManyFiles":
-        end_leftover(self._volume.hidden)
+        end_leftover(self._volume.desk)
         return self
 
     def __exit__(
@@ -45,7 +45,7 @@ class ManyFiles:
     ) -> None:
         if self._daemon is not None:
             self._daemon.stop()
-            end_leftover(self._volume.hidden)
+            end_leftover(self._volume.desk)
 
     def fetch(
         self, folder: Path, files: Mapping[str, str], progress: Callable[[int], None]
@@ -100,7 +100,7 @@ class ManyFiles:
 
     def _client(self) -> "aria2p.Client":
         if self._daemon is None:
-            self._daemon = Daemon(self._volume.hidden, TOOL)
+            self._daemon = Daemon(self._volume.desk, TOOL)
             self._daemon.client.change_global_option(
                 {
                     "max-concurrent-downloads": str(AT_ONCE),

@@ -2,12 +2,12 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from entrypoint.catalog.schema import Artifact, Catalog
 from entrypoint.catalog.selection import Selection
-from entrypoint.prepare.audit import Depth, audit, write_audits
+from entrypoint.prepare.audit import Depth, audit, share_report, write_audits
 from entrypoint.prepare.events import Audited, Emit, Planned, Said, ignore
 from entrypoint.prepare.fetch import Fetcher, Options
 from entrypoint.prepare.install import Installer
@@ -17,6 +17,7 @@ from entrypoint.prepare.pictures import Pictures
 from entrypoint.prepare.pipeline import Arrivals, Pipeline, split, wholes
 from entrypoint.prepare.plan import Plan, make_plan
 from entrypoint.prepare.report import Report
+from entrypoint.prepare.shards import Shard, right_to_write
 from entrypoint.prepare.state import state_of
 from entrypoint.volume import Volume
 from libmoe.config.errors import LibmoeError
@@ -43,6 +44,7 @@ def prepare(
     emit: Emit = ignore,
     force: bool = False,
     wait: bool = False,
+    shard: Shard | None = None,
 ) -> Outcome:
     """Brings everything that was selected onto the volume; may be killed at any moment and run again.
 
@@ -50,6 +52,7 @@ def prepare(
         emit: is told what happens, from several threads.
         force: even if the plan says that it does not fit.
         wait: until another prepare that works on this volume has ended.
+        shard: only this share of it, beside others that bring theirs.
 
     Raises:
         VolumeError: the volume cannot be written, or what is selected does not fit.
@@ -59,27 +62,46 @@ def prepare(
     """
     options = options or Options()
     volume.check()
-    with volume.guard(), volume.lock((lambda who: emit(Said(who))) if wait else None):
-        plan = make_plan(
-            _known(selection.artifacts, volume, options), volume, options.addresses, options.keep_archives
-        )
-        emit(Planned(plan))
+    if shard:
+        volume = replace(volume, share=shard.name)
+    with volume.guard(), right_to_write(volume, (lambda who: emit(Said(who))) if wait else None):
+        everything = _plan(selection.artifacts, volume, options)
         if not force:
-            plan.require_space()
+            everything.require_space()
+        mine = shard.pick(selection.artifacts) if shard else selection.artifacts
+        plan = _plan(mine, volume, options) if shard else everything
+        emit(Planned(plan))
         installer = Installer(volume, options, emit)
         failures = _bring([step.artifact for step in plan.missing], catalog, installer, volume, options, emit)
         if failures:
             raise _summary(failures)
-        for artifact in selection.artifacts:
-            if artifact.kind == "annotations":
-                installer.index(artifact)
-        for artifact in selection.artifacts:
-            if artifact.kind == "images":
-                Pictures(artifact, volume, options.addresses, emit).bring(selection)
-        report = audit(selection, volume, depth=Depth(sizes=False))
+        _finish(mine, selection, installer, volume, options, emit)
+        report = share_report(mine, volume) if shard else audit(selection, volume, depth=Depth(sizes=False))
         write_audits(report, volume)
         emit(Audited(report))
     return Outcome(plan, report)
+
+
+def _plan(artifacts: Sequence[Artifact], volume: Volume, options: Options) -> Plan:
+    known = _known(artifacts, volume, options)
+    return make_plan(known, volume, options.addresses, options.keep_archives)
+
+
+def _finish(
+    artifacts: Sequence[Artifact],
+    selection: Selection,
+    installer: Installer,
+    volume: Volume,
+    options: Options,
+    emit: Emit,
+) -> None:
+    """What can be done only when everything has come: indexes, and the images that they say are used."""
+    for artifact in artifacts:
+        if artifact.kind == "annotations":
+            installer.index(artifact)
+    for artifact in artifacts:
+        if artifact.kind == "images":
+            Pictures(artifact, volume, options.addresses, emit).bring(selection)
 
 
 def _known(artifacts: Sequence[Artifact], volume: Volume, options: Options) -> list[Artifact]:

@@ -1,6 +1,7 @@
 """Files read as the one they were cut from."""
 
 import io
+import itertools
 import zipfile
 
 import pytest
@@ -19,7 +20,7 @@ def folder(tmp_path_factory):
 def cut(folder, content: bytes, cuts: list[int]):
     edges = [0, *sorted(min(cut, len(content)) for cut in cuts), len(content)]
     paths = []
-    for number, (start, stop) in enumerate(zip(edges, edges[1:], strict=False)):
+    for number, (start, stop) in enumerate(itertools.pairwise(edges)):
         path = folder / f"part{number}"
         path.write_bytes(content[start:stop])
         paths.append(path)
