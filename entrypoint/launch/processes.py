@@ -7,6 +7,7 @@ torchrun passes SIGTERM on to every rank and reaps them; a rank that fails leave
 import ctypes
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,9 @@ from libmoe.config.errors import LibmoeError, TryAgainError
 from libmoe.config.run import RunSpec
 
 _LOG = "log.txt"
+_SAVING_SECONDS = 600
+"""How long ranks that were told to stop may take to save; a second interrupt does not wait for it."""
+_KILLED = re.compile(r"rank +: (\d+) .*\n +exitcode +: -(\d+)")
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
 
@@ -33,6 +37,7 @@ def train_stage(spec: RunSpec, environment: dict[str, str], say: Callable[[str],
         old.unlink()
     log_path = spec.run_dir / _LOG
     with log_path.open("ab") as log:
+        log_start = log.tell()
         process = subprocess.Popen(
             _command(spec),
             env=_environment(spec, environment),
@@ -47,19 +52,20 @@ def train_stage(spec: RunSpec, environment: dict[str, str], say: Callable[[str],
         interrupted = _follow(process, say)
     if process.returncode == 0:
         return
-    raise _explain(failures, log_path, interrupted, process.returncode)
+    killed = _killed_rank(log_path, log_start)
+    raise _explain(failures, log_path, interrupted, killed)
 
 
 def _command(spec: RunSpec) -> list[str]:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--rdzv-backend=c10d"]
     torchrun += ["--rdzv-endpoint=127.0.0.1:0", f"--nproc-per-node={spec.world.processes}"]
+    torchrun += [f"--shutdown-timeout={_SAVING_SECONDS}"]
     return [*torchrun, "-m", "libmoe.train", str(spec.run_dir / "run.json")]
 
 
 def _environment(spec: RunSpec, devices: dict[str, str]) -> dict[str, str]:
     """Ours for the processes, under what the user has set, under what the devices demand."""
     defaults = {
-        "TORCH_EXTENSIONS_DIR": str(spec.data_dir / ".libmoe" / "torch_extensions"),
         "TOKENIZERS_PARALLELISM": "false",
         "GLOO_SOCKET_IFNAME": "lo",
     }
@@ -91,8 +97,21 @@ def _die_with_parent() -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _explain(failures: Path, log: Path, interrupted: bool, status: int) -> LibmoeError:
+def _killed_rank(log: Path, start: int) -> str | None:
+    """What torchrun says of a rank that a signal ended; the others then only lose their connection to it."""
+    with log.open("rb") as file:
+        file.seek(start)
+        found = _KILLED.search(file.read().decode(errors="replace"))
+    return f"Rank {found[1]} was killed by signal {found[2]}" if found else None
+
+
+def _explain(failures: Path, log: Path, interrupted: bool, killed: str | None) -> LibmoeError:
     """The first rank's own failure if one was written; being told to stop is not a failure."""
+    if killed and not interrupted:
+        return TryAgainError(
+            f"{killed}: memory ran out (lower train.micro_batch_size or offload more) or somebody ended it; "
+            f"the same command continues from the last checkpoint (log: {log})."
+        )
     reports = [json.loads(path.read_text()) for path in sorted(failures.glob("rank-*.json"))]
     real = [report for report in reports if report["exit_code"] != TryAgainError.exit_code]
     if real:
@@ -102,6 +121,5 @@ def _explain(failures: Path, log: Path, interrupted: bool, status: int) -> Libmo
     if reports or interrupted:
         return TryAgainError("Training was interrupted; the same command continues from the last checkpoint.")
     return LibmoeError(
-        f"A training process died without a word (status {status}), often for lack of memory: "
-        f"lower train.micro_batch_size or offload more, and see {log}."
+        f"The training processes ended without a word: see {log}, and report it if it is a bug."
     )

@@ -40,7 +40,6 @@ def run(spec: RunSpec, say: Say) -> None:
     say(f"stage {stage}  building the model")
     model = build_model(spec)
     model.set_trainable(train.trainable)
-    model._weight_conversions = []  # on saving, transformers would undo renamings that it never made
     set_aux_scale(1 / spec.accumulation_steps)
     processor = build_processor(spec.config, spec.models_dir)
     data = training_data(spec, processor)

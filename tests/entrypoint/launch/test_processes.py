@@ -15,6 +15,8 @@ from entrypoint.launch import processes
 from libmoe.config.errors import LibmoeError, TryAgainError
 from libmoe.config.run import RunSpec
 
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+
 
 @pytest.fixture
 def spec(manifest: Callable[[], RunSpec]) -> RunSpec:
@@ -59,9 +61,19 @@ def test_a_ranks_own_sentence_and_code_are_the_commands(
 def test_an_old_failure_is_not_reported_again(monkeypatch: pytest.MonkeyPatch, spec: RunSpec) -> None:
     (spec.run_dir / "failures").mkdir()
     (spec.run_dir / "failures" / "rank-0.json").write_text(json.dumps({"exit_code": 65, "message": "old"}))
-    with pytest.raises(LibmoeError, match="died without a word") as caught:
+    with pytest.raises(LibmoeError, match="ended without a word") as caught:
         run_script(monkeypatch, spec, "import os; os.kill(os.getpid(), 9)", [])
     assert caught.value.exit_code == 70
+
+
+def test_a_killed_rank_is_named(monkeypatch: pytest.MonkeyPatch, spec: RunSpec) -> None:
+    monkeypatch.setattr(processes, "_command", lambda spec: [*TORCHRUN, str(script)])
+    script = spec.run_dir / "rank.py"
+    script.write_text(
+        "import os, time\nif os.environ['RANK'] == '1': os.kill(os.getpid(), 9)\ntime.sleep(60)\n"
+    )
+    with pytest.raises(TryAgainError, match=r"Rank 1 was killed by signal 9.*continues"):
+        processes.train_stage(spec, {}, lambda line: None)
 
 
 def test_an_interrupt_is_passed_on_and_ends_in_try_again(
