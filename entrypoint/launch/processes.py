@@ -101,7 +101,8 @@ def _killed_rank(log: Path, start: int) -> str | None:
     """What torchrun says of a rank that a signal ended; the others then only lose their connection to it."""
     with log.open("rb") as file:
         file.seek(start)
-        found = _KILLED.search(file.read().decode(errors="replace"))
+        root_cause = file.read().decode(errors="replace").rpartition("Root Cause")[2]
+    found = _KILLED.search(root_cause)
     return f"Rank {found[1]} was killed by signal {found[2]}" if found else None
 
 
