@@ -57,5 +57,5 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """
     names = sorted(known)
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
-    guess = f"did you mean {close[0]!r}? " if close else ""
-    return f"{guess}Known: {', '.join(names)}."
+    listed = ", ".join(names)
+    return f"did you mean {close[0]!r}? Known: {listed}." if close else f"known are {listed}."
