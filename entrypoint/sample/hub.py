@@ -14,6 +14,7 @@ import mimetypes
 import secrets
 import socket
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +22,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 _CHUNK = 1 << 16
@@ -139,14 +141,22 @@ def _range(header: str | None, size: int) -> tuple[int, int] | None:
     return int(first), min(int(last) + 1, size) if last else size
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that is killed is no error of ours."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class Hub:
     """The running server; a context manager that counts what it was asked and what it gave."""
 
     def __init__(self, respond: Respond, port: int = 0, host: str = "127.0.0.1") -> None:
         """Answers with ``respond``, on a free port unless one is named."""
         self._respond = respond
-        self._server = ThreadingHTTPServer((host, port), self._handler())
-        self._server.daemon_threads = True
+        self._server = _Server((host, port), self._handler())
         self._counting = threading.Lock()
         self.requests: list[Request] = []
         self.bytes_sent = 0

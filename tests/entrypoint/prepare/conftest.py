@@ -100,7 +100,7 @@ class World:
     def catalog_file(self) -> Path:
         import tomli_w
 
-        path = self.served.with_name("catalog.toml")
+        path = self.volume.root.with_name("catalog.toml")
         header = {"name": "test", "description": "for a test"}
         content = {"catalog": header, "stages": self.stages, "artifact": list(self.artifacts.values())}
         path.write_text(tomli_w.dumps(content))
