@@ -1,7 +1,7 @@
 """Joins every annotation row with the disk: what can be trained on, and what is missing for it."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from entrypoint.catalog.selection import Selection
 from entrypoint.prepare.decode import undecodable
 from entrypoint.prepare.index import image_column
 from entrypoint.prepare.listing import Listing
-from entrypoint.prepare.manifest import empty_files
+from entrypoint.prepare.manifest import manifest_table
 from entrypoint.prepare.report import Report, SetAudit
 from entrypoint.prepare.state import State, reread_state_of, state_of
 from entrypoint.volume import Volume, write_text
@@ -34,12 +34,20 @@ class Depth:
 
 
 def audit(
-    selection: Selection, volume: Volume, listing: Listing | None = None, depth: Depth | None = None
+    selection: Selection,
+    volume: Volume,
+    depth: Depth | None = None,
+    listing: Listing | None = None,
+    states: Mapping[str, State] | None = None,
 ) -> Report:
-    """Looks at everything that was selected; writes nothing."""
+    """Looks at everything that was selected; writes nothing.
+
+    Args:
+        listing, states: where somebody has just looked.
+    """
     listing, depth = listing or Listing(volume.root), depth or Depth()
     judge = reread_state_of if depth.decode_jobs else state_of
-    states = {artifact.name: judge(artifact, volume, listing) for artifact in selection.artifacts}
+    states = states or {artifact.name: judge(artifact, volume, listing) for artifact in selection.artifacts}
     sets = tuple(
         _audit_set(selection, artifact, volume, listing, states, depth)
         for artifact in selection.artifacts
@@ -77,7 +85,7 @@ def _audit_set(
     artifact: Artifact,
     volume: Volume,
     listing: Listing,
-    states: dict[str, State],
+    states: Mapping[str, State],
     depth: Depth,
 ) -> SetAudit:
     needs = selection.needs(artifact.name)
@@ -88,7 +96,7 @@ def _audit_set(
         images = image_column(volume, artifact.name)
     except FileNotFoundError:
         return SetAudit(artifact.name, (*not_ready, f"{artifact.name} has no index"))
-    sources = [need for need in needs if need.kind in _WITH_IMAGES]
+    sources = {need: states[need.name] for need in needs if need.kind in _WITH_IMAGES}
     return _join(artifact.name, not_ready, images, sources, volume, listing, depth)
 
 
@@ -96,7 +104,7 @@ def _join(
     name: str,
     not_ready: tuple[str, ...],
     images: "pa.ChunkedArray",
-    sources: Sequence[Artifact],
+    sources: Mapping[Artifact, State],
     volume: Volume,
     listing: Listing,
     depth: Depth,
@@ -104,16 +112,16 @@ def _join(
     import pyarrow.compute as pc
 
     referenced = pc.unique(pc.list_flatten(images))
-    paths: list[str] = referenced.to_pylist()
-    reasons = _unusable(paths, sources, volume, listing, depth)
+    ready = [source for source, state in sources.items() if state.kind == "ready"]
+    reasons = _unusable(referenced, ready, volume, listing, depth)
     count = list(reasons.values()).count
     return SetAudit(
         name=name,
         not_ready=not_ready,
         rows=len(images),
         text_only=pc.sum(pc.equal(pc.list_value_length(images), 0)).as_py() or 0,
-        images=len(paths),
-        present=len(paths) - len(reasons),
+        images=len(referenced),
+        present=len(referenced) - len(reasons),
         missing=count("missing"),
         empty=count("empty"),
         undecodable=count("undecodable"),
@@ -125,19 +133,39 @@ def _join(
 
 
 def _unusable(
-    paths: Sequence[str], sources: Sequence[Artifact], volume: Volume, listing: Listing, depth: Depth
+    referenced: "pa.Array", ready: Sequence[Artifact], volume: Volume, listing: Listing, depth: Depth
 ) -> dict[str, str]:
     """Image to the reason why it cannot be used, the missing ones first."""
-    reasons = dict.fromkeys(listing.missing(paths), "missing")
+    import pyarrow.compute as pc
+
+    came = _files_of(ready, volume)
+    unknown = referenced.filter(pc.invert(pc.is_in(referenced, came.column("path"))))
+    reasons = dict.fromkeys(listing.missing(unknown.to_pylist()), "missing")
     if depth.sizes:
-        empty = {path for path in paths if path not in reasons and not listing.size(path)}
+        empty = [path for path in referenced.to_pylist() if path not in reasons and not listing.size(path)]
     else:
-        empty = {path for need in sources for path in empty_files(volume, need.name)} & set(paths)
-    reasons |= dict.fromkeys(sorted(empty - reasons.keys()), "empty")
+        empty = _empty(referenced, came)
+    reasons |= dict.fromkeys([path for path in empty if path not in reasons], "empty")
     if depth.decode_jobs:
-        whole = [path for path in paths if path not in reasons]
+        whole = [path for path in referenced.to_pylist() if path not in reasons]
         reasons |= dict.fromkeys(undecodable(volume.root, whole, depth.decode_jobs), "undecodable")
     return reasons
+
+
+def _files_of(sources: Sequence[Artifact], volume: Volume) -> "pa.Table":
+    """What sources put on the volume that are ready, so that all of it is there."""
+    import pyarrow as pa
+
+    nothing = pa.table({"path": pa.array([], pa.string()), "size": pa.array([], pa.int64())})
+    return pa.concat_tables([nothing, *(manifest_table(volume, source.name) for source in sources)])
+
+
+def _empty(referenced: "pa.Array", came: "pa.Table") -> list[str]:
+    import pyarrow.compute as pc
+
+    paths = came.column("path").filter(pc.equal(came.column("size"), 0))
+    found: list[str] = paths.filter(pc.is_in(paths, referenced)).to_pylist()
+    return found
 
 
 def _names_any(referenced: "pa.Array", folder: str) -> bool:
@@ -157,7 +185,7 @@ def _rows_with(images: "pa.ChunkedArray", unusable: Sequence[str]) -> tuple[int,
     return tuple(pc.unique(pc.list_parent_indices(combined).filter(hit)).to_pylist())
 
 
-def _not_ready(artifacts: Sequence[Artifact], states: dict[str, State]) -> tuple[str, ...]:
+def _not_ready(artifacts: Sequence[Artifact], states: Mapping[str, State]) -> tuple[str, ...]:
     return tuple(
         f"{artifact.name} is {state.kind}" + (f" ({state.reason})" if state.reason else "")
         for artifact in artifacts

@@ -51,14 +51,14 @@ def verify(selection: Selection, volume: Volume, depth: Depth, filtered: bool, e
     try:
         with volume.guard(), volume.lock():
             _index(selection, volume, emit)
-            report = audit(selection, volume, depth=depth)
+            report = audit(selection, volume, depth)
             write_audits(report, volume)
             written = _write_filtered(selection, volume, report, emit) if filtered else {}
     except (VolumeError, TryAgainError) as error:
         if filtered:
             raise
         emit(Said(f"only looked at: {error}"))
-        return Verified(audit(selection, volume, depth=depth), {}, {})
+        return Verified(audit(selection, volume, depth), {}, {})
     lists = {found.name: unusable_path(volume, found.name) for found in report.sets if found.unusable}
     return Verified(report, lists, written)
 

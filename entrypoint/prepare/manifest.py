@@ -3,8 +3,12 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from entrypoint.volume import Volume, write_text
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +24,7 @@ class Entry:
 
 def write_manifest(volume: Volume, name: str, entries: Iterable[Entry]) -> None:
     """Writes the manifest of an artifact, whole or not at all."""
-    lines = (f"{entry.size} {entry.crc:08x} {entry.was or '-'} {entry.path}\n" for entry in entries)
+    lines = (f"{entry.path}\t{entry.size}\t{entry.crc:08x}\t{entry.was}\n" for entry in entries)
     write_text(manifest_path(volume, name), "".join(lines))
 
 
@@ -32,27 +36,29 @@ def read_manifest(volume: Volume, name: str) -> Iterator[Entry]:
     """
     with manifest_path(volume, name).open(encoding="utf-8") as file:
         for line in file:
-            size, crc, was, path = line.rstrip("\n").split(" ", 3)
-            yield Entry(path, int(size), int(crc, 16), "" if was == "-" else was)
+            path, size, crc, was = line.rstrip("\n").split("\t")
+            yield Entry(path, int(size), int(crc, 16), was)
 
 
-def manifest_files(volume: Volume, name: str) -> list[str]:
-    """Their paths alone, which is quick for hundreds of thousands.
+def manifest_table(volume: Volume, name: str) -> "pa.Table":
+    """Columns ``path`` and ``size`` of the same, which is quick for hundreds of thousands.
 
     Raises:
         FileNotFoundError: there is no manifest.
     """
-    text = manifest_path(volume, name).read_text(encoding="utf-8")
-    return [line.split(" ", 3)[3] for line in text.split("\n") if line]
+    import pyarrow as pa
+    from pyarrow import csv
 
-
-def empty_files(volume: Volume, name: str) -> list[str]:
-    """Those that came without a single byte; none where there is no manifest."""
-    try:
-        text = manifest_path(volume, name).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return []
-    return [line.split(" ", 3)[3] for line in text.split("\n") if line.startswith("0 ")]
+    path = manifest_path(volume, name)
+    types = {"path": pa.string(), "size": pa.int64(), "crc": pa.string(), "was": pa.string()}
+    if not path.stat().st_size:
+        return pa.table({column: pa.array([], kind) for column, kind in types.items()})
+    return csv.read_csv(
+        path,
+        csv.ReadOptions(column_names=list(types)),
+        csv.ParseOptions(delimiter="\t", quote_char=False),
+        csv.ConvertOptions(column_types=types, include_columns=["path", "size"], strings_can_be_null=False),
+    )
 
 
 def manifest_path(volume: Volume, name: str) -> Path:

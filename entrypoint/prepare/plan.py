@@ -81,11 +81,18 @@ class Plan:
     free_bytes: int | None
     free_inodes: int | None
     keep_archives: bool
+    listing: Listing
+    """The volume as it was when this was planned."""
 
     @property
     def missing(self) -> tuple[Step, ...]:
         """What is not ready yet."""
         return tuple(step for step in self.steps if step.state.kind != "ready")
+
+    @property
+    def states(self) -> dict[str, State]:
+        """Of each artifact, when this was planned."""
+        return {step.artifact.name: step.state for step in self.steps}
 
     @property
     def to_fetch(self) -> int:
@@ -159,7 +166,7 @@ def make_plan(
     """What is there already, what has to come from where, and what that takes."""
     listing = listing or Listing(volume.root)
     steps = tuple(_step(artifact, volume, addresses, listing) for artifact in artifacts)
-    return Plan(steps, volume, volume.free_bytes(), volume.free_inodes(), keep_archives)
+    return Plan(steps, volume, volume.free_bytes(), volume.free_inodes(), keep_archives, listing)
 
 
 def _step(artifact: Artifact, volume: Volume, addresses: Addresses, listing: Listing) -> Step:

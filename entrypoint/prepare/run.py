@@ -76,10 +76,17 @@ def prepare(
         if failures:
             raise _summary(failures)
         _finish(mine, selection, installer, volume, options, emit)
-        report = share_report(mine, volume) if shard else audit(selection, volume, depth=Depth(sizes=False))
+        report = share_report(mine, volume) if shard else _audit(selection, plan)
         write_audits(report, volume)
         emit(Audited(report))
     return Outcome(plan, report)
+
+
+def _audit(selection: Selection, plan: Plan) -> Report:
+    """The quick audit; where nothing was missing, the volume has just been looked at."""
+    if plan.missing:
+        return audit(selection, plan.volume, Depth(sizes=False))
+    return audit(selection, plan.volume, Depth(sizes=False), plan.listing, plan.states)
 
 
 def _plan(artifacts: Sequence[Artifact], volume: Volume, options: Options) -> Plan:
@@ -109,7 +116,7 @@ def _known(artifacts: Sequence[Artifact], volume: Volume, options: Options) -> l
     listing = Listing(volume.root)
     return [
         artifact
-        if state_of(artifact, volume, listing).kind == "ready"
+        if artifact.downloads or state_of(artifact, volume, listing).kind == "ready"
         else with_parts(artifact, options.addresses)
         for artifact in artifacts
     ]

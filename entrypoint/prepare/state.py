@@ -8,7 +8,7 @@ from entrypoint.prepare.download import bytes_here, read_record, sha256_of
 from entrypoint.prepare.extract import crc_of
 from entrypoint.prepare.install import digest
 from entrypoint.prepare.listing import Listing
-from entrypoint.prepare.manifest import manifest_files, read_manifest
+from entrypoint.prepare.manifest import manifest_table, read_manifest
 from entrypoint.volume import Receipt, Volume
 
 
@@ -78,8 +78,8 @@ def _damage(artifact: Artifact, receipt: Receipt, volume: Volume, listing: Listi
     if artifact.kind == "images" and not volume.archive(artifact.name).is_file():
         return "the list of its images is gone"
     try:
-        files = manifest_files(volume, artifact.name)
-        missing = listing.missing(files)
+        files = manifest_table(volume, artifact.name).column("path")
+        missing = listing.missing_of(files)
     except FileNotFoundError:
         return "the list of its files is gone"
     return f"{len(missing)} of {len(files)} files are gone, the first: {missing[0]}" if missing else ""

@@ -10,7 +10,7 @@ from libmoe.config.errors import DataError
 
 
 def look(world, *only, decode_jobs=0):
-    return audit(world.selection(*only), world.volume, depth=Depth(decode_jobs=decode_jobs))
+    return audit(world.selection(*only), world.volume, Depth(decode_jobs=decode_jobs))
 
 
 def test_all_there(small):

@@ -82,7 +82,7 @@ def test_the_tree_is_the_guides(volume):
 def test_a_gif_by_a_jpegs_name_is_a_jpeg_now(volume):
     assert (volume / "ocr_vqa/images/0002.jpg").read_bytes().startswith(b"\xff\xd8\xff")
     manifest = (volume / ".libmoe/receipts/ocr-vqa-images.files").read_text()
-    assert [line.split()[2] for line in manifest.splitlines()] == ["-", "gif"]
+    assert [line.split("\t")[3] for line in manifest.splitlines()] == ["", "gif"]
 
 
 def test_verify_says_ready_for_all_stages(volume, frozen):
