@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import aria2p
 
 _PATIENCE_SECONDS = 10.0
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 OPTIONS = {
     "enable-rpc": "true",
@@ -145,11 +146,18 @@ def _spawn(program: Path, folder: Path, port: int, secret: str, user_agent: str)
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env={name: value for name, value in os.environ.items() if name != "HF_TOKEN"},
+        env=_environment(),
         start_new_session=True,  # Ctrl-C is for us; we end it when its state is saved
     )
     write_json(_record(folder), asdict(ProcessId.of(process.pid)))
     return process
+
+
+def _environment() -> dict[str, str]:
+    """Ours, without the token, and with proxies under the names that aria2 knows."""
+    ours = {name: value for name, value in os.environ.items() if name != "HF_TOKEN"}
+    proxies = {name: ours[name.upper()] for name in _PROXIES if name.upper() in ours}
+    return {**proxies, **ours}
 
 
 def _settings(folder: Path) -> Path:

@@ -121,7 +121,8 @@ class World:
     def prepare(self, *only: str, **options: Any) -> Outcome:
         """Runs it in this process, from the hub, with little patience."""
         mirror = options.pop("mirror", self.hub.url if self.hub else None)
-        settings = Options(Addresses(mirror), **{"jobs": 1, "retry": QUICK, **options})
+        addresses = options.pop("addresses", Addresses(mirror))
+        settings = Options(addresses, **{"jobs": 1, "retry": QUICK, **options})
         return prepare(self.catalog(), self.selection(*only), self.volume, settings, self.events.append)
 
     def command(self, *args: str, **environment: str) -> "subprocess.Popen[str]":

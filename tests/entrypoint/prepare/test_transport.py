@@ -1,0 +1,309 @@
+"""Who is asked, through whom, by how many at once, and who gets to see the token."""
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import psutil
+import pytest
+
+from entrypoint.prepare.addresses import Addresses
+from entrypoint.prepare.control import bytes_done
+from entrypoint.prepare.download import Record
+from entrypoint.prepare.events import Progress
+from entrypoint.prepare.hosts import Hosts
+from entrypoint.prepare.pace import Pace
+from entrypoint.prepare.retry import Retry, StoppedError, UnreachableError
+from entrypoint.prepare.source import Resolver
+from entrypoint.sample.hub import Answer, Hub, Library, Request, Respond
+from entrypoint.volume import write_json
+from tests.entrypoint.prepare.conftest import World
+
+TOKEN = "hf_AbCdEf"
+URL = "https://huggingface.co/org/m/resolve/main/big.bin"
+BIG = random.Random(1).randbytes(6 << 20)
+
+
+def with_big_file(world: World, url: str = URL, **fields) -> None:
+    world.add("big", "file", url, BIG, "big.bin", **fields)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+# ---- the token
+
+
+def gated(respond: Respond) -> Respond:
+    """A hub that shows nothing without the token."""
+
+    def answer(request: Request) -> Answer:
+        if request.headers.get("Authorization") != f"Bearer {TOKEN}":
+            return Answer(401)
+        path = urlsplit(request.target).path
+        return respond(Request(request.method, "/huggingface.co" + path, request.headers, request.base))
+
+    return answer
+
+
+@contextmanager
+def elsewhere(world: World, bytes_per_second: float | None = None) -> Iterator[tuple[Hub, Respond]]:
+    """Another host that holds the bytes, and a hub's answer that redirects there."""
+
+    def slow(request: Request) -> Answer:
+        found = library.answer(request)
+        found.bytes_per_second = bytes_per_second
+        return found
+
+    library = Library(world.served)
+    with Hub(slow) as cdn:
+
+        def redirecting(request: Request) -> Answer:
+            found = library.answer(request)
+            if "Location" in found.headers:
+                signed = urlsplit(found.headers["Location"])
+                found.headers["Location"] = f"{cdn.url}{signed.path}?{signed.query}"
+            return found
+
+        yield cdn, redirecting
+
+
+def test_the_token_is_nowhere_but_at_the_hub(world: World):
+    """Looked for in every process's command line and environment, on the volume, in the output, at the host
+    that the hub redirects to."""
+    with_big_file(world)
+    with elsewhere(world, 900_000) as (cdn, redirecting):
+        hub = world.start(lambda respond: gated(redirecting))
+        process = world.command(
+            "prepare", "--only", "big", "--connections", "4", HF_TOKEN=TOKEN, HF_ENDPOINT=hub.url
+        )
+        wait_for(lambda: bytes_done(world.volume.partial("big")) > 0)
+        ours = psutil.Process(process.pid)
+        below = ours.children(recursive=True)
+        assert [child.name() for child in below] == ["aria2c"]
+        for one in (ours, *below):
+            assert TOKEN not in " ".join(one.cmdline())
+        assert TOKEN not in str(below[0].environ())
+        assert_absent(world.volume.root)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+        assert TOKEN not in out + err
+        assert_absent(world.volume.root)
+        assert any("Authorization" in request.headers for request in hub.requests)
+        assert not any(TOKEN in str(request) for request in cdn.requests)
+    assert world.volume.path("big.bin").read_bytes() == BIG
+
+
+def assert_absent(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            assert TOKEN.encode() not in path.read_bytes(), path
+
+
+def test_what_the_hub_gives_with_the_token_alone_comes_without_aria2_and_is_continued(world: World):
+    """A small file of a gated repository is served by the hub itself."""
+    with_big_file(world)
+    world.serve("http://direct.example/big.bin", BIG)
+    cuts = iter([2 << 20])
+
+    def direct(respond: Respond) -> Respond:
+        def answer(request: Request) -> Answer:
+            right = gated(respond)(request)
+            if "Location" not in right.headers:
+                return right
+            found = respond(replace(request, target="/direct.example/big.bin"))
+            if request.method == "GET":
+                found.cut_after = next(cuts, None)
+            return found
+
+        return answer
+
+    hub = world.start(direct)
+    world.prepare("big", addresses=Addresses(endpoint=hub.url, token=TOKEN))
+    assert world.volume.path("big.bin").read_bytes() == BIG
+    assert hub.bytes_sent < len(BIG) + (1 << 20)
+    assert {request.headers.get("User-Agent", "")[:7] for request in hub.requests} == {"libmoe/"}
+
+
+# ---- proxies
+
+
+@contextmanager
+def proxy(hub: Hub) -> Iterator[tuple[str, list[str]]]:
+    """A forward proxy that knows one host, and notes what it is asked for."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            asked.append(f"{self.command} {self.path} {self.headers.get('User-Agent')}")
+            url = urlsplit(self.path)
+            passed = {name: value for name, value in self.headers.items() if name == "Range"}
+            with httpx.Client(trust_env=False) as client:
+                found = client.request(self.command, f"{hub.url}/{url.netloc}{url.path}", headers=passed)
+            self.send_response(found.status_code)
+            for name in ("Content-Length", "Content-Range", "ETag"):
+                if name in found.headers:
+                    self.send_header(name, found.headers[name])
+            self.end_headers()
+            self.wfile.write(found.content)
+
+        do_HEAD = do_GET
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Silent."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", asked
+        server.shutdown()
+
+
+@pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY", "all_proxy"])
+def test_a_proxy_is_used_for_what_is_outside(world: World, variable: str):
+    """The host exists at the proxy alone."""
+    with_big_file(world, "http://only-there.example/big.bin")
+    hub = world.start()
+    with proxy(hub) as (address, asked):
+        code, _, err = world.run("prepare", "--only", "big", **{variable: address})
+    assert code == 0, err
+    assert world.volume.path("big.bin").read_bytes() == BIG
+    assert any(line.startswith("HEAD http://only-there.example/big.bin") for line in asked)
+    assert any(line.startswith("GET http://only-there.example/big.bin") for line in asked)
+
+
+def test_no_proxy_is_honoured(world: World):
+    with_big_file(world)
+    hub = world.start()
+    code, _, err = world.run(
+        "prepare", "--only", "big", "--mirror", hub.url, http_proxy="http://127.0.0.1:9", no_proxy="127.0.0.1"
+    )
+    assert code == 0, err
+
+
+# ---- how many at once
+
+
+def crowd(most: dict[str, int]) -> Callable[[Respond], Respond]:
+    """Notes the most connections that a host had at once."""
+    counting, now = threading.Lock(), dict.fromkeys(most, 0)
+
+    def wrap(respond: Respond) -> Respond:
+        def answer(request: Request) -> Answer:
+            found = respond(request)
+            host = request.target.split("/")[1]
+            if found.file is None or request.method != "GET":
+                return found
+            with counting:
+                now[host] += 1
+                most[host] = max(most[host], now[host])
+            found.bytes_per_second = 3_000_000
+            left = False
+
+            def tamper(offset: int, chunk: bytes) -> bytes:
+                nonlocal left
+                if offset + len(chunk) >= found.stop and not left:
+                    left = True
+                    with counting:
+                        now[host] -= 1
+                return chunk
+
+            found.tamper = tamper
+            return found
+
+        return answer
+
+    return wrap
+
+
+def test_a_hosts_limit_holds_over_all_its_files_and_others_go_on_beside_it(world: World):
+    for number in range(3):
+        world.add(f"few{number}", "file", f"http://few.example/{number}.bin", BIG, f"few{number}.bin")
+    world.add("many", "file", "http://many.example/many.bin", BIG, "many.bin")
+    most = {"few.example": 0, "many.example": 0}
+    hub = world.start(crowd(most))
+    with proxy(hub) as (address, _):
+        catalog = world.catalog_file()
+        catalog.write_text(f'{catalog.read_text()}\n[connections]\n"few.example" = 2\n')
+        names = [argument for name in world.artifacts for argument in ("--only", name)]
+        world.catalog_file = lambda: catalog  # type: ignore[method-assign]
+        code, _, err = world.run("prepare", *names, "--connections", "4", http_proxy=address)
+    assert code == 0, err
+    assert most["few.example"] <= 2
+    assert most["many.example"] > 2
+
+
+def test_connections_are_lent_and_given_back():
+    hosts = Hosts({"few": 2}, 8)
+    first = hosts.try_lease("http://few/a", None)
+    assert first is not None
+    assert first.connections == 2
+    assert hosts.try_lease("http://few/b", 1) is None
+    with first, hosts.try_lease("http://other/c", None) as other, hosts.try_lease("http://other/d", None):
+        assert other.connections == 8
+        assert hosts.try_lease("http://other/e", None) is None
+    assert hosts.try_lease("http://few/b", None) is not None
+
+
+def test_a_small_file_takes_one_connection():
+    hosts = Hosts({}, 8)
+    assert [hosts.try_lease("http://h/a", size).connections for size in (0, 10, 3 << 20)] == [1, 1, 3]
+
+
+def test_waiting_for_a_connection_ends_when_told_to_stop():
+    hosts, stop = Hosts({"few": 1}, 8), threading.Event()
+    with hosts.lease("http://few/a", None, stop):
+        threading.Timer(0.2, stop.set).start()
+        with pytest.raises(StoppedError):
+            hosts.lease("http://few/b", None, stop)
+
+
+# ---- pace
+
+
+def test_a_source_may_be_slow_to_start_but_not_for_ever():
+    clock = [0.0]
+    pace = Pace(Retry(slow_seconds=10, slow_bytes_per_second=100), lambda: clock[0])
+    for at, done in [(5.0, 0), (14.0, 0), (15.0, 1000), (24.0, 1000), (25.0, 2500)]:
+        clock[0] = at
+        pace.tell(done)
+    clock[0] = 36.0
+    with pytest.raises(UnreachableError, match="gave only 50 bytes per second for 10 seconds") as caught:
+        pace.tell(3000)
+    assert caught.value.slow
+
+
+# ---- mirrors that are folders
+
+
+def test_a_copy_from_a_folder_is_continued(world: World):
+    with_big_file(world)
+    mirror, artifact = f"file://{world.served}", world.catalog().artifact("big")
+    with Resolver(Addresses(mirror), "test") as resolver:
+        record = Record(resolver.resolve(artifact, artifact.urls[0]))
+    write_json(world.volume.partial_state("big"), asdict(record))
+    world.volume.partial("big").write_bytes(BIG[: 5 << 20])
+    world.prepare("big", mirror=mirror)
+    assert world.volume.path("big.bin").read_bytes() == BIG
+    fetched = [event.done for event in world.events if isinstance(event, Progress) and event.phase == "fetch"]
+    assert fetched == [6 << 20]
+
+
+def test_a_folder_with_another_file_under_the_name_is_refused(world: World):
+    with_big_file(world)
+    world.serve(URL, BIG[:-1])
+    code, _, err = world.run("prepare", "--only", "big", "--mirror", f"file://{world.served}")
+    assert code == 65
+    assert f"offers bytes {len(BIG) - 1} where the catalogue promises {len(BIG)}" in err
