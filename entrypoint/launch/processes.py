@@ -57,9 +57,15 @@ def train_stage(spec: RunSpec, environment: dict[str, str], say: Callable[[str],
 
 
 def _command(spec: RunSpec) -> list[str]:
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--rdzv-backend=c10d"]
-    torchrun += ["--rdzv-endpoint=127.0.0.1:0", f"--nproc-per-node={spec.world.processes}"]
-    torchrun += [f"--shutdown-timeout={_SAVING_SECONDS}"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run"]
+    options = {
+        "rdzv-backend": "c10d",
+        "rdzv-endpoint": "127.0.0.1:0",
+        "local-addr": "127.0.0.1",  # the host's own name may not resolve, as in a container without network
+        "nproc-per-node": spec.world.processes,
+        "shutdown-timeout": _SAVING_SECONDS,
+    }
+    torchrun += [f"--{option}={value}" for option, value in options.items()]
     return [*torchrun, "-m", "libmoe.train", str(spec.run_dir / "run.json")]
 
 

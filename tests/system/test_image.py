@@ -49,28 +49,6 @@ def test_nothing_in_it_builds_or_installs(image: Image) -> None:
     assert image.shell("command -v gcc g++ cc c++ pip make git || true") == ""
 
 
-def test_deepspeed_needs_no_compiler(image: Image) -> None:
-    script = (
-        "from deepspeed.accelerator import get_accelerator\n"
-        "for name in ('CPUAdamBuilder', 'ShareMemCommBuilder'):\n"
-        "    print(get_accelerator().create_op_builder(name).load().__file__)\n"
-    )
-    loaded = image.shell(f'python3 -c "{script}" 2>/dev/null | grep ^/').splitlines()
-    assert [path.startswith("/opt/libmoe/") for path in loaded] == [True, True]
-
-
-def test_its_operators_run_on_any_machine_with_avx2(image: Image, tmp_path: Path) -> None:
-    """Left to itself DeepSpeed compiles for the build machine; AVX-512's registers would show that."""
-    operator = tmp_path / "cpu_adam.so"
-    with operator.open("wb") as file:
-        find = "cat /opt/libmoe/lib/python3.*/site-packages/deepspeed/ops/adam/cpu_adam_op*.so"
-        command = [image.docker, "run", "--rm", "--entrypoint", "sh", image.name, "-c", find]
-        subprocess.run(command, check=True, stdout=file)
-    code = subprocess.run(["objdump", "-d", operator], check=True, capture_output=True, text=True).stdout
-    assert "%ymm" in code
-    assert "%zmm" not in code
-
-
 def test_no_trace_of_the_build_machine(image: Image) -> None:
     """Certificates and pip's settings were mounted while building; only their absence may remain."""
     assert image.shell("ls /run/secrets /wheelhouse 2>/dev/null || true") == ""

@@ -46,7 +46,7 @@ def test_prepare_then_train(image: Image, volume: Path, library: Library, serve:
         assert hub.bytes_sent == sent, "a second prepare fetched something"
 
     train = ("train", "--stage", "all", "--preset", "tiny", "--gpus", "cpu", "--processes", "2", "--json")
-    alone = ("--env", "OMP_NUM_THREADS=1")
+    alone = ("--network", "none", "--env", "OMP_NUM_THREADS=1")
     done = image.run(*train, "--max-steps", "3", data=volume, options=alone)
     assert done.returncode == 0, done.stderr
     assert set(json.loads(done.stdout)) == set(STAGES)
