@@ -60,6 +60,36 @@ def test_verify_fails_while_an_image_is_missing(small):
     assert json.loads(out)["images"]["state"] == "damaged"
 
 
+def test_a_filtered_set_can_be_trained_on(small):
+    small.prepare()
+    small.volume.path("images/00001/3.jpg").write_bytes(b"")
+    code, out, err = small.run("verify", "--stage", "1", "--write-filtered", "--json")
+    assert code == 65, err
+    found = json.loads(out)
+    listed = small.volume.root / ".libmoe/audit/rows.unusable.txt"
+    assert found["unusable"] == {"rows": str(listed)}
+    assert listed.read_text() == "empty\timages/00001/3.jpg\n"
+    written = small.volume.path("jsons/rows.filtered.json")
+    assert found["filtered"] == {"rows.filtered": str(written)}
+    original = json.loads(small.volume.path("jsons/rows.json").read_text())
+    assert json.loads(written.read_text()) == [row for row in original if row["id"] != "r3"]
+    assert small.volume.index_path("rows.filtered").is_file()
+    small.volume.path("images/00001/3.jpg").unlink()
+    small.prepare()
+    code, out, _ = small.run("verify", "--stage", "1", "--json")
+    assert (code, json.loads(out)["unusable"]) == (0, {})
+    assert not listed.exists()
+
+
+def test_a_volume_that_is_being_written_is_only_looked_at(small):
+    small.prepare()
+    with small.volume.lock():
+        code, out, err = small.run("verify", "--stage", "1", "--json")
+        assert (code, json.loads(out)["ready"], "only looked at" in err) == (0, True, True)
+        code, _, err = small.run("verify", "--stage", "1", "--write-filtered")
+        assert (code, "in use by process" in sentence(err)) == (75, True)
+
+
 def test_an_option_can_come_from_the_environment(small):
     code, out, _ = small.run("prepare", "--dry-run", "--json", LIBMOE_PREPARE_STAGE="1")
     assert (code, len(json.loads(out)["files"])) == (0, 3)

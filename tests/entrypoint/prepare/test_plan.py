@@ -1,10 +1,20 @@
 """What is planned, and what that takes."""
 
 import json
+from dataclasses import replace
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from entrypoint.catalog.schema import Artifact
 from entrypoint.prepare.addresses import Addresses
+from entrypoint.prepare.fetch import Options
 from entrypoint.prepare.pipeline import IN_FLIGHT
 from entrypoint.prepare.plan import make_plan
+from entrypoint.prepare.run import prepare
+from entrypoint.volume import Volume
+from libmoe.config.errors import VolumeError
 
 
 def plan(world, *only, **options):
@@ -75,3 +85,49 @@ def test_a_file_of_another_size_is_damaged(small):
 def test_a_file_system_that_does_not_say_is_believed(small, monkeypatch):
     monkeypatch.setattr(type(small.volume), "free_bytes", lambda volume: None)
     assert plan(small).fits
+
+
+def test_too_few_inodes_stop_it_and_force_goes_on(small, monkeypatch):
+    monkeypatch.setattr(type(small.volume), "free_inodes", lambda volume: 10)
+    small.artifacts["images"]["files"] = 6
+    assert not plan(small).fits
+    with pytest.raises(VolumeError, match=r"it takes \d+ files at its peak, inodes for 10 are free"):
+        small.prepare()
+    assert not small.hub.requests
+    monkeypatch.setattr(type(small.volume), "has_inodes", lambda volume, count: True)
+    catalog, selection = small.catalog(), small.selection()
+    options = Options(Addresses(small.hub.url), jobs=1)
+    assert prepare(catalog, selection, small.volume, options, force=True).report.ready
+
+
+def test_each_part_of_an_archive_is_in_the_plan(small):
+    urls = [f"http://h.org/x_{number}.part" for number in (10, 9, 1)]
+    entry = {"name": "cut", "kind": "archive", "destination": "cut", "licence": "free"}
+    small.artifacts["cut"] = {**entry, "parts": [{"urls": [url], "size": 5} for url in urls]}
+    (step,) = plan(small, "cut").steps
+    assert [address for address, _ in step.parts] == [urls[2], urls[1], urls[0]]
+    assert (step.to_fetch, step.as_dict()["size_is_exact"]) == (15, True)
+
+
+SIZES = st.lists(
+    st.tuples(st.sampled_from(["file", "archive", "annotations"]), st.integers(0, 10**12)), max_size=12
+)
+
+
+@given(entries=SIZES, free=st.integers(0, 10**13), keep=st.booleans())
+def test_a_plan_that_fits_has_room_for_every_order_of_events(tmp_path_factory, entries, free, keep):
+    """The peak is at least what is there in the end, and what the largest take while they are worked on."""
+    artifacts = [
+        Artifact(
+            name=f"a{n}", kind=kind, urls=("https://h.org/a",), licence="x", destination=f"{n}", size=size
+        )
+        for n, (kind, size) in enumerate(entries)
+    ]
+    made = make_plan(artifacts, Volume(tmp_path_factory.getbasetemp() / "none"), Addresses(), keep)
+    end = sum(size * (2 if kind == "annotations" else 1) for kind, size in entries)
+    assert made.to_fetch == sum(size for _, size in entries)
+    assert made.peak_bytes >= end + max((size for _, size in entries), default=0)
+    assert made.peak_bytes <= end + made.to_fetch
+    assert replace(made, keep_archives=True).peak_bytes >= made.peak_bytes
+    tight = replace(made, free_bytes=free, free_inodes=None)
+    assert tight.fits == (made.peak_bytes <= free)
