@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from entrypoint.catalog.schema import Artifact
-from entrypoint.prepare.addresses import HUB, Addresses
+from entrypoint.prepare.addresses import Addresses
 from entrypoint.prepare.tool import TOOL
 from libmoe.config.errors import DataError, UnavailableError
 
@@ -38,12 +38,13 @@ def with_parts(artifact: Artifact, addresses: Addresses) -> Artifact:
 
 def _part(listing: str, entry: dict[str, Any]) -> dict[str, Any]:
     """A file of ``/api/<repo>/tree/<revision>/<folder>`` is at ``/<repo>/resolve/<revision>/<path>``."""
-    repository, _, rest = listing.removeprefix(f"{HUB}/api/").partition("/tree/")
+    hub, _, path = listing.partition("/api/")
+    repository, _, rest = path.partition("/tree/")
     revision = rest.partition("/")[0]
     repository = repository.removeprefix("models/")
     large = entry.get("lfs") or {}
     return {
-        "urls": [f"{HUB}/{repository}/resolve/{revision}/{quote(entry['path'])}"],
+        "urls": [f"{hub}/{repository}/resolve/{revision}/{quote(entry['path'])}"],
         "size": large.get("size", entry.get("size")),
         "sha256": large.get("oid"),
     }
