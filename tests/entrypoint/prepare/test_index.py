@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 
 from entrypoint.catalog.schema import Artifact
-from entrypoint.prepare.index import build_index, is_current
+from entrypoint.prepare.index import build_index, image_column, is_current, misplaced
+from entrypoint.prepare.listing import Listing
 from entrypoint.volume import Volume
 from libmoe.config.annotations import index_schema
 from libmoe.config.errors import DataError
@@ -127,3 +128,21 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 30e6
+
+
+def test_each_image_is_below_the_first_root_that_has_it(tmp_path):
+    volume = Volume(tmp_path / "data")
+    rows = [{**GOOD, "image": name} for name in ("a.jpg", "b.jpg", "two/c.jpg", "none.jpg")]
+    for path in ("one/a.jpg", "two/a.jpg", "two/b.jpg", "two/c.jpg"):
+        volume.path(path).parent.mkdir(parents=True, exist_ok=True)
+        volume.path(path).write_bytes(b"x")
+    described = artifact(image_roots=("one", "two", ""))
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps(rows))
+    build_index(described, volume, path, "0" * 64, lambda count: None)
+    images = [row[0] for row in image_column(volume, described.name).to_pylist()]
+    assert images == ["one/a.jpg", "two/b.jpg", "two/c.jpg", "one/none.jpg"]
+    assert not misplaced(described, volume, Listing(volume.root))
+    volume.path("none.jpg").write_bytes(b"x")
+    assert misplaced(described, volume, Listing(volume.root))
+    assert not misplaced(artifact(image_root="one"), volume, Listing(volume.root))
