@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 
 from entrypoint.catalog.schema import Artifact
@@ -25,7 +25,6 @@ class Pipeline:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="install")
         self._room = threading.Semaphore(IN_FLIGHT - AT_ONCE)
         self._broken: BaseException | None = None
-        self._running: list[Future[None]] = []
         self.failures: list[LibmoeError] = []
 
     def __enter__(self) -> "Pipeline":
@@ -48,7 +47,7 @@ class Pipeline:
         """
         self._room.acquire()
         self._raise_if_broken()
-        self._running.append(self._pool.submit(self._install, whole))
+        self._pool.submit(self._install, whole)
 
     def _install(self, whole: Whole) -> None:
         try:

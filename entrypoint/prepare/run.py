@@ -79,6 +79,8 @@ def prepare(
         report = share_report(mine, volume) if shard else _audit(selection, plan)
         write_audits(report, volume)
         emit(Audited(report))
+        if shard:
+            emit(Said(f"share {shard.number}/{shard.of} is done; when all are, `libmoe verify` closes it"))
     return Outcome(plan, report)
 
 

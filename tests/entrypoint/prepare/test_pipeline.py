@@ -1,15 +1,18 @@
 """Unpacking goes on beside fetching, and ends well or badly with it."""
 
 import threading
+import zipfile
 
 import pytest
 
+from entrypoint.prepare.fetch import AT_ONCE
 from entrypoint.prepare.install import Installer
 from libmoe.config.errors import DataError, VolumeError
 from tests.entrypoint.prepare.conftest import picture, zipped
 from tests.entrypoint.prepare.test_archive import HOSTILE, make, named
 
-NAMES = ["one", "two", "three", "four"]
+NAMES = [f"zip{number}" for number in range(AT_ONCE + 1)]
+"""More than are fetched at once."""
 
 
 @pytest.fixture
@@ -25,7 +28,7 @@ def test_others_are_fetched_while_one_is_unpacked(archives, monkeypatch):
 
     def wrap(respond):
         def answer(request):
-            if "four" in request.target:
+            if NAMES[-1] in request.target:
                 asked.set()
             return respond(request)
 
@@ -34,23 +37,24 @@ def test_others_are_fetched_while_one_is_unpacked(archives, monkeypatch):
     install, waited = Installer.install, []
 
     def slow(self, whole):
-        if whole.artifact.name == "one":
-            waited.append(asked.wait(20))
+        if not waited:
+            waited.append(None)
+            waited[0] = asked.wait(20)
         install(self, whole)
 
     monkeypatch.setattr(Installer, "install", slow)
     archives.start(wrap)
     archives.prepare(*NAMES)
     assert waited == [True]
-    assert sorted(archives.tree()) == [f"{name}/{NAMES.index(name)}.jpg" for name in sorted(NAMES)]
+    assert sorted(archives.tree()) == [f"{name}/{number}.jpg" for number, name in enumerate(NAMES)]
 
 
 def test_one_that_is_bad_does_not_stop_the_others(archives):
-    archives.add("two", "archive", "http://host.org/two.zip", b"no zip", "two")
+    archives.add("zip2", "archive", "http://host.org/zip2.zip", b"no zip", "zip2")
     archives.start()
-    with pytest.raises(DataError, match="The archive two is bad"):
+    with pytest.raises(DataError, match="The archive zip2 is bad"):
         archives.prepare(*NAMES)
-    assert sorted(archives.finished()) == ["four", "one", "three"]
+    assert sorted(archives.finished()) == [name for name in NAMES if name != "zip2"]
 
 
 def test_a_volume_that_fills_up_stops_it_all(archives, monkeypatch):
@@ -66,8 +70,6 @@ def test_a_volume_that_fills_up_stops_it_all(archives, monkeypatch):
 
 @pytest.mark.parametrize("case", HOSTILE)
 def test_a_hostile_archive_ends_with_65_and_names_the_member(world, tmp_path, case):
-    import zipfile
-
     info, words = HOSTILE[case]
     path = make(tmp_path / "a.zip", {})
     with zipfile.ZipFile(path, "w") as archive:
