@@ -1,6 +1,6 @@
 """How long ``libmoe --help`` takes, as a ratio to a Python that only imports click (goal: <= 2).
 
-    python benchmarks/cli_start.py
+python benchmarks/cli_start.py
 """
 
 import statistics
@@ -10,11 +10,12 @@ import time
 
 ROUNDS = 15
 CLICK = [sys.executable, "-c", "import click"]
+MAIN = [sys.executable, "-c", "from entrypoint.cli import main; main()"]
 COMMANDS = {
-    "libmoe --help": [sys.executable, "-c", "from entrypoint.cli import main; main()", "--help"],
-    "libmoe train --help": [sys.executable, "-c", "from entrypoint.cli import main; main()", "train", "--help"],
-    "libmoe prepare --help": [sys.executable, "-c", "from entrypoint.cli import main; main()", "prepare", "--help"],
-}  # fmt: skip
+    "libmoe --help": [*MAIN, "--help"],
+    "libmoe train --help": [*MAIN, "train", "--help"],
+    "libmoe prepare --help": [*MAIN, "prepare", "--help"],
+}
 
 
 def seconds(command: list[str]) -> float:

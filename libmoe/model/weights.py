@@ -37,9 +37,7 @@ def load(
         deepspeed.init_distributed()  # on the CPU nobody has, and each rank would keep all
     else:  # the loader adopts the tensors it is given, where ZeRO-3 copies
         state = {name: _owned(tensor, dtype) for name, tensor in state.items()}
-    model = LibmoeForConditionalGeneration.from_pretrained(
-        None, config=config, state_dict=state, dtype=dtype
-    )
+    model = LibmoeForConditionalGeneration.from_pretrained(None, config=config, state_dict=state, dtype=dtype)
     model._weight_conversions = []  # on saving, transformers would undo renamings that it never made
     return model
 
