@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from entrypoint.prepare.control import control_path
 from entrypoint.prepare.daemon import Daemon, end_leftover
+from entrypoint.prepare.pace import Crew
 from entrypoint.prepare.retry import StoppedError, UnreachableError
 from entrypoint.volume import Volume
 from libmoe.config.errors import VolumeError
@@ -30,7 +31,7 @@ _FIRST_POLL_SECONDS = 0.01
 _POLL_SECONDS = 0.1
 _LET_GO_SECONDS = 5.0
 _OVER = ("complete", "error", "removed")
-_FIELDS = ["status", "completedLength", "totalLength", "errorCode", "errorMessage"]
+_FIELDS = ["status", "completedLength", "totalLength", "connections", "errorCode", "errorMessage"]
 
 
 class _GaveUpError(Exception):
@@ -111,14 +112,16 @@ class Aria2:
             return self._daemon.client
 
     def _follow(self, client: "aria2p.Client", gid: str, progress: Callable[[int, int], None]) -> None:
-        pause = _FIRST_POLL_SECONDS
+        pause, crew = _FIRST_POLL_SECONDS, Crew()
         while True:
             told = client.tell_status(gid, _FIELDS)
-            progress(int(told["completedLength"]), int(told["totalLength"]))
+            done, total = int(told["completedLength"]), int(told["totalLength"])
+            progress(done, total)
             if told["status"] == "complete":
                 return
             if told["status"] in ("error", "removed"):
                 raise _GaveUpError(int(told.get("errorCode", 1)), told.get("errorMessage", ""))
+            crew.tell(int(told["connections"]), total - done)
             if self._stop.wait(pause):
                 raise StoppedError
             pause = min(2 * pause, _POLL_SECONDS)

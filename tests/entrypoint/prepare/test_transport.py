@@ -14,12 +14,13 @@ import httpx
 import psutil
 import pytest
 
+from entrypoint.prepare import pace
 from entrypoint.prepare.addresses import Addresses
 from entrypoint.prepare.control import bytes_done
 from entrypoint.prepare.download import Record
-from entrypoint.prepare.events import Progress
+from entrypoint.prepare.events import Progress, Waiting
 from entrypoint.prepare.hosts import Hosts
-from entrypoint.prepare.pace import Pace
+from entrypoint.prepare.pace import Crew, Pace
 from entrypoint.prepare.retry import Retry, StoppedError, UnreachableError
 from entrypoint.prepare.source import Resolver
 from entrypoint.sample.hub import Answer, Hub, Library, Request, Respond
@@ -275,14 +276,59 @@ def test_waiting_for_a_connection_ends_when_told_to_stop():
 
 def test_a_source_may_be_slow_to_start_but_not_for_ever():
     clock = [0.0]
-    pace = Pace(Retry(slow_seconds=10, slow_bytes_per_second=100), lambda: clock[0])
+    watch = Pace(Retry(slow_seconds=10, slow_bytes_per_second=100), lambda: clock[0])
     for at, done in [(5.0, 0), (14.0, 0), (15.0, 1000), (24.0, 1000), (25.0, 2500)]:
         clock[0] = at
-        pace.tell(done)
+        watch.tell(done)
     clock[0] = 36.0
     with pytest.raises(UnreachableError, match="gave only 50 bytes per second for 10 seconds") as caught:
-        pace.tell(3000)
+        watch.tell(3000)
     assert caught.value.slow
+
+
+@pytest.mark.parametrize(
+    ("counts", "left", "lost"),
+    [
+        ([8] * 9, 1 << 30, False), ([8, 8, 8, 2, 2, 2, 2], 1 << 30, True),
+        ([8, 8, 8, 2, 8, 2, 8], 1 << 30, False), ([8, 8, 8, 2, 2, 2, 2], 1 << 20, False),
+        ([8, 2, 2, 2, 2, 2, 2], 1 << 30, False),
+    ],
+)  # fmt: skip
+def test_a_source_that_lets_nobody_in_any_more_is_asked_anew(counts: list[int], left: int, lost: bool):
+    """Every 10 s the number of connections; the second look still belongs to the settling."""
+    clock = [0.0]
+    crew, raised = Crew(lambda: clock[0]), False
+    for count in counts:
+        clock[0] += 10
+        try:
+            crew.tell(count, left)
+        except UnreachableError:
+            raised = True
+    assert raised is lost
+
+
+def test_an_expired_signature_does_not_leave_a_file_with_one_connection(world: World, monkeypatch):
+    monkeypatch.setattr(pace, "SETTLED_SECONDS", 1.0)
+    monkeypatch.setattr(pace, "LOST_SECONDS", 0.3)
+    monkeypatch.setattr(pace, "_BYTES_A_CONNECTION", 1000)
+    with_big_file(world)
+
+    def uneven(respond: Respond) -> Respond:
+        """One connection takes its time; the others soon want more to do, and are refused."""
+
+        def answer(request: Request) -> Answer:
+            found = respond(request)
+            if found.file is not None and request.method == "GET":
+                found.bytes_per_second = 200_000 if found.start == 0 else 900_000
+            return found
+
+        return answer
+
+    hub = world.start(uneven, signed_for_seconds=1.5)
+    world.prepare("big", connections=4)
+    assert world.volume.path("big.bin").read_bytes() == BIG
+    assert any("connections in where" in event.reason for event in world.events if isinstance(event, Waiting))
+    assert len([request for request in hub.requests if request.target.startswith("/hugging")]) > 1
 
 
 # ---- mirrors that are folders

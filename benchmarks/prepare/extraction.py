@@ -1,0 +1,126 @@
+"""Unpacking a zip of photographs, in memory so that the file system is not what is measured.
+
+Goals: >= 3 times as fast as unzip, and >= 0.8 of the limit, a ``cp -r`` of the unpacked tree. And verifying a
+file, against sha256sum.
+
+    python benchmarks/prepare/extraction.py [--files 30000] [--megabytes 2000] [--rounds 3]
+"""
+
+import argparse
+import os
+import random
+import shutil
+import sys
+import zipfile
+from pathlib import Path
+
+from measure import Run, cpu, paired, ratio, require, run, seconds, table, verdict, workshop
+
+_HEAD = b"\xff\xd8\xff\xe0"
+_BYTES = bytes(value if value % 16 else value ^ 1 for value in range(256))
+"""Makes noise as hard to inflate as a photograph: it shrinks by a few per cent."""
+_UNPACK = """
+import sys
+from pathlib import Path
+from entrypoint.prepare.archive import LayoutRule, read_members
+from entrypoint.prepare.extract import Unpacking
+archive, out, aside, jobs = sys.argv[1:]
+members = read_members([Path(archive)], LayoutRule(""))
+if __name__ == "__main__":
+    Unpacking((Path(archive),), Path(out), Path(aside)).run(members, int(jobs), lambda done: None)
+"""
+_VERIFY = """
+import sys
+from entrypoint.prepare.download import sha256_of
+with open(sys.argv[1], "rb") as file:
+    print(sha256_of(file, lambda done: None))
+"""
+
+
+def photographs(archive: Path, files: int, megabytes: int, method: int) -> None:
+    """A zip of so many files, of different sizes, in some folders."""
+    sizes = random.Random(1)
+    mean = megabytes * 1_000_000 // files
+    with zipfile.ZipFile(archive, "w", method, compresslevel=1) as zipped:
+        for number in range(files):
+            size = sizes.randint(mean // 2, 3 * mean // 2)
+            content = _HEAD + os.urandom(size - len(_HEAD)).translate(_BYTES)
+            zipped.writestr(f"{number % 30:05d}/{number:09d}.jpg", content)
+
+
+def main() -> None:
+    """One table for unpacking, one for verifying."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--files", type=int, default=30_000)
+    parser.add_argument("--megabytes", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    require("unzip", "7z", "bsdtar", "cp", "sha256sum")
+    with workshop() as folder:
+        archive = folder / "images.zip"
+        for kind, method in (("stored", zipfile.ZIP_STORED), ("deflated", zipfile.ZIP_DEFLATED)):
+            photographs(archive, arguments.files, arguments.megabytes, method)
+            unpacking(folder, archive, kind, arguments.rounds)
+        verifying(archive, arguments.rounds)
+
+
+def unpacking(folder: Path, archive: Path, kind: str, rounds: int) -> None:
+    """Against other programs and the limit."""
+    script, out, tree, aside = folder / "unpack.py", folder / "out", folder / "tree", folder / "aside"
+    script.write_text(_UNPACK)
+    shutil.rmtree(tree, ignore_errors=True)
+    run(["unzip", "-q", archive, "-d", tree])
+    jobs = os.cpu_count() or 1
+
+    def fresh(command: list[str | Path]) -> Run:
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir()
+        return run(command)
+
+    contenders = {
+        "libmoe": lambda: fresh([sys.executable, script, archive, out, aside, str(jobs)]),
+        "unzip": lambda: fresh(["unzip", "-q", archive, "-d", out]),
+        "7z": lambda: fresh(["7z", "x", "-y", "-bd", f"-o{out}", archive]),
+        "bsdtar": lambda: fresh(["bsdtar", "-x", "-f", archive, "-C", out]),
+        "cp -r (the limit)": lambda: fresh(["cp", "-r", f"{tree}/.", out]),
+    }
+    runs = paired(rounds, contenders)
+    goals = {"unzip": 3.0, "cp -r (the limit)": 0.8}
+    table(
+        f"Unpacking {sum(1 for path in tree.rglob('*') if path.is_file())} files, "
+        f"{archive.stat().st_size / 1e9:.2f} GB, {kind}, {jobs} processes",
+        ["", "s", "CPU s", "its time to libmoe's"],
+        [[name, seconds(its), cpu(its), _against(runs, name, goals)] for name, its in runs.items()],
+    )
+
+
+def _against(runs: dict[str, list[Run]], name: str, goals: dict[str, float]) -> str:
+    if name == "libmoe":
+        return ""
+    value = ratio(runs, name, "libmoe")
+    return verdict(value, goals[name], True) if name in goals else f"{value:.2f}"
+
+
+def verifying(archive: Path, rounds: int) -> None:
+    """Against sha256sum, start of Python included."""
+    contenders = {
+        "libmoe": lambda: run([sys.executable, "-c", _VERIFY, archive]),
+        "sha256sum": lambda: run(["sha256sum", archive]),
+    }
+    runs = paired(rounds, contenders)
+    table(
+        f"Verifying {archive.stat().st_size / 1e9:.2f} GB",
+        ["", "s", "libmoe's time to it"],
+        [
+            ["libmoe", seconds(runs["libmoe"]), ""],
+            [
+                "sha256sum",
+                seconds(runs["sha256sum"]),
+                verdict(ratio(runs, "libmoe", "sha256sum"), 1.1, False),
+            ],
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()

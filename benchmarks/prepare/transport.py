@@ -1,0 +1,147 @@
+"""Fetching one file with ``libmoe prepare``, whole command, start and verification included.
+
+Goals: from a source that caps each connection, >= 10 times as fast as wget with 16 connections and <= 1.05
+times the time of a bare aria2c with the same options and a checksum; from a source without a cap (1 GB over
+loopback) no slower than wget or curl, each followed by sha256sum, because prepare verifies too.
+
+    python benchmarks/prepare/transport.py [--scale 0.1] [--rounds 3]
+"""
+
+import argparse
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from measure import LIBMOE, Run, cpu, paired, ratio, require, run, seconds, table, verdict, workshop
+from nginx import nginx
+
+from entrypoint.prepare.daemon import OPTIONS, find_aria2c
+
+CONNECTIONS = 16
+CAP = 2_000_000
+MB = 1_000_000
+
+
+class Source:
+    """A file of some size on a mirror, and the ways to get it."""
+
+    def __init__(self, folder: Path, size: int) -> None:
+        self._folder = folder
+        self.served, self._out = folder / "served", folder / "out"
+        path = self.served / "host.example/big.bin"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        digest = hashlib.sha256()
+        with path.open("wb") as file:
+            for _ in range(0, size, MB):
+                chunk = os.urandom(MB)
+                digest.update(chunk)
+                file.write(chunk)
+        self._sha256 = digest.hexdigest()
+        self._catalog = folder / "catalog.toml"
+        self._catalog.write_text(
+            f"""
+            [catalog]
+            name = "benchmark"
+            description = "One file"
+            [[artifact]]
+            name = "big"
+            kind = "file"
+            urls = ["https://host.example/big.bin"]
+            size = {path.stat().st_size}
+            sha256 = "{self._sha256}"
+            licence = "none"
+            destination = "big.bin"
+            """
+        )
+
+    def libmoe(self, mirror: str) -> Callable[[], Run]:
+        where = ["--catalog", self._catalog, "--data-dir", self._out, "--mirror", mirror]
+        command = [*LIBMOE, "prepare", "--only", "big", *where, "--connections", str(CONNECTIONS)]
+        return lambda: self._fresh(command)
+
+    def aria2(self, mirror: str) -> Callable[[], Run]:
+        ours = {name: value for name, value in OPTIONS.items() if "rpc" not in name}
+        options = {
+            **ours, "split": CONNECTIONS, "max-connection-per-server": CONNECTIONS,
+            "file-allocation": "falloc", "checksum": f"sha-256={self._sha256}",
+            "dir": self._out, "out": "big.bin",
+        }  # fmt: skip
+        words = [f"--{name}={value}" for name, value in options.items()]
+        return lambda: self._fresh([find_aria2c(), "--no-conf", *words, f"{mirror}/host.example/big.bin"])
+
+    def wget(self, mirror: str, verify: bool) -> Callable[[], Run]:
+        return self._simple(f"wget -q -O {self._out}/big.bin {mirror}/host.example/big.bin", verify)
+
+    def curl(self, mirror: str, verify: bool) -> Callable[[], Run]:
+        return self._simple(f"curl -sf -o {self._out}/big.bin {mirror}/host.example/big.bin", verify)
+
+    def _simple(self, words: str, verify: bool) -> Callable[[], Run]:
+        checked = f"{words} && sha256sum {self._out}/big.bin" if verify else words
+        return lambda: self._fresh(["sh", "-c", checked])
+
+    def _fresh(self, command: list[str | Path]) -> Run:
+        shutil.rmtree(self._out, ignore_errors=True)
+        self._out.mkdir()
+        return run(command)
+
+
+def capped(folder: Path, scale: float, rounds: int) -> None:
+    """Against a cap on each connection."""
+    short = Source(folder / "short", int(128 * MB * scale))
+    with nginx(folder / "short", short.served, CAP) as mirror:
+        runs = paired(rounds, {"libmoe": short.libmoe(mirror), "wget": short.wget(mirror, verify=False)})
+    faster = ratio(runs, "wget", "libmoe")
+    long = Source(folder / "long", int(1280 * MB * scale))
+    with nginx(folder / "long", long.served, CAP) as mirror:
+        longer = paired(rounds, {"libmoe": long.libmoe(mirror), "aria2c": long.aria2(mirror)})
+    table(
+        f"{CAP // MB} MB/s a connection, {CONNECTIONS} connections",
+        ["file", "libmoe prepare, s", "peer", "peer, s", "ratio"],
+        [
+            [f"{128 * scale:.0f} MB", seconds(runs["libmoe"]), "wget", seconds(runs["wget"]),
+             f"{verdict(faster, 10, True)} times as fast"],
+            [f"{1280 * scale:.0f} MB", seconds(longer["libmoe"]), "aria2c", seconds(longer["aria2c"]),
+             f"{verdict(ratio(longer, 'libmoe', 'aria2c'), 1.05, False)} of its time"],
+        ],
+    )  # fmt: skip
+
+
+def uncapped(folder: Path, scale: float, rounds: int) -> None:
+    """As fast as it goes."""
+    size = 1000 * MB * scale
+    source = Source(folder, int(size))
+    with nginx(folder, source.served) as mirror:
+        contenders = {
+            "libmoe": source.libmoe(mirror),
+            "wget + sha256sum": source.wget(mirror, verify=True),
+            "curl + sha256sum": source.curl(mirror, verify=True),
+        }
+        runs = paired(rounds, contenders)
+    gigabytes = size / 1e9
+    table(
+        f"No cap, {gigabytes:g} GB over loopback",
+        ["", "s", "CPU s per GB", "libmoe's time to it"],
+        [
+            [name, seconds(its), cpu(its) / gigabytes,
+             "" if name == "libmoe" else verdict(ratio(runs, "libmoe", name), 1.0, False)]
+            for name, its in runs.items()
+        ],
+    )  # fmt: skip
+
+
+def main() -> None:
+    """Both tables."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    require("wget", "curl", "sha256sum")
+    with workshop() as folder:
+        capped(folder / "capped", arguments.scale, arguments.rounds)
+        uncapped(folder / "uncapped", arguments.scale, arguments.rounds)
+
+
+if __name__ == "__main__":
+    main()
