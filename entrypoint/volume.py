@@ -7,6 +7,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from entrypoint.lock import WriterLock
 from libmoe.config.errors import VolumeError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
 _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -180,6 +182,12 @@ class Volume:
                 f"There is no data directory {self.root}: fill it with `libmoe prepare`, "
                 "or name another with --data-dir."
             )
+
+    def sweep(self) -> None:
+        """Removes what writers that were killed had begun to write; only for the one writer there is."""
+        for path in self.hidden.glob("*/.*"):
+            if _TEMPORARY.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
     def lock(self, wait: Callable[[str], None] | None = None) -> WriterLock:
         """The right to write on the volume; with ``wait``, which is told who has it, once it is free."""

@@ -51,7 +51,7 @@ class Pictures:
                 self._fetch(addresses, entries, failures)
             finally:
                 self._remember(entries, failures)
-        self._tell(entries, failures)
+            self._tell(entries, failures)
 
     def _fetch(
         self, addresses: Mapping[str, str], entries: dict[str, Entry], failures: dict[str, str]

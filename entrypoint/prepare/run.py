@@ -65,6 +65,8 @@ def prepare(
     if shard:
         volume = replace(volume, share=shard.name)
     with volume.guard(), right_to_write(volume, (lambda who: emit(Said(who))) if wait else None):
+        if not shard:
+            volume.sweep()
         everything = _plan(selection.artifacts, volume, options)
         if not force:
             everything.require_space()

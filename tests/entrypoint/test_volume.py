@@ -15,7 +15,7 @@ import pytest
 from entrypoint import lock
 from entrypoint.lock import Holder, WriterLock
 from entrypoint.process_id import ProcessId
-from entrypoint.volume import Receipt, Volume, default_data_dir
+from entrypoint.volume import Receipt, Volume, default_data_dir, write_json
 from libmoe.config.errors import TryAgainError, VolumeError
 
 
@@ -267,3 +267,24 @@ def test_a_holder_whose_lock_was_taken_over_is_stopped(tmp_path, monkeypatch):
         work()
     assert done == []
     assert (tmp_path / "lock-99").exists()
+
+
+def test_what_a_killed_writer_had_begun_is_swept_away(tmp_path):
+    volume = Volume(tmp_path)
+    write_json(volume.receipt_path("whole"), {})
+    begun = volume.receipt_path("whole").with_name(f".whole.json.{'a' * 32}")
+    begun.write_text("{")
+    other = volume.receipt_path("whole").with_name(".keep")
+    other.touch()
+    volume.sweep()
+    assert sorted(path.name for path in begun.parent.iterdir()) == [".keep", "whole.json"]
+
+
+def test_inodes_and_case_are_asked_of_the_file_system(tmp_path):
+    volume = Volume(tmp_path / "data")
+    assert volume.has_inodes(1)
+    free = volume.free_inodes()
+    assert free is None or not volume.has_inodes(free + 10**9)
+    volume.check()
+    assert volume.tells_case()
+    assert [path.name for path in volume.hidden.iterdir()] == []
