@@ -85,7 +85,7 @@ class Installer:
     def _placed(self, artifact: Artifact) -> Fetched | None:
         """A file that was put in its place by a prepare that was killed before it wrote the receipt."""
         record = read_record(self._volume.partial_state(artifact.name))
-        final = self._final(artifact)
+        final = self._volume.path(artifact.destination)
         if record is None or record.sha256 is None or self._volume.partial(artifact.name).exists():
             return None
         if not final.is_file() or final.stat().st_size != record.size:
@@ -174,16 +174,13 @@ class Installer:
             )
 
     def _place(self, artifact: Artifact, record: Record) -> tuple[int, int]:
-        partial, final = self._volume.partial(artifact.name), self._final(artifact)
+        partial, final = self._volume.partial(artifact.name), self._volume.path(artifact.destination)
         if partial.exists():
             if artifact.kind == "annotations":
                 self._build_index(artifact, partial, _sha256(record))
             final.parent.mkdir(parents=True, exist_ok=True)
             partial.replace(final)
         return 1, record.size
-
-    def _final(self, artifact: Artifact) -> Path:
-        return self._volume.path(artifact.destination)
 
     def _build_index(self, artifact: Artifact, json_path: Path, sha256: str) -> None:
         def progress(rows: int) -> None:
