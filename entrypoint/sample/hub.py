@@ -206,8 +206,9 @@ class Hub:
             do_HEAD = do_GET
 
             def _send(self, answer: Answer) -> None:
-                self.send_response(answer.status)
-                headers = {"Content-Length": str(answer.stop - answer.start), **answer.headers}
+                self.send_response_only(answer.status)
+                usual = {"Date": self.date_time_string(), "Content-Length": str(answer.stop - answer.start)}
+                headers = {**usual, **answer.headers}
                 for name, value in headers.items():
                     self.send_header(name, value)
                 self.end_headers()

@@ -108,6 +108,24 @@ def test_a_mirror_must_be_an_address():
         Addresses(mirror="ftp://x")
 
 
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [
+        ("7", 7),
+        ("0.5", 0.5),
+        ("Sun, 22 Nov 2026 12:01:30 GMT", 90),
+        ("soon", None),
+    ],
+)
+def test_a_server_says_when_to_come_back_in_seconds_or_by_its_own_clock(world, told, seconds):
+    world.add("a", "file", "http://host.org/a.bin", b"content", "a.bin")
+    headers = {"Retry-After": told, "Date": "Sun, 22 Nov 2026 12:00:00 GMT"}
+    world.start(lambda respond: lambda request: Answer(503, headers))
+    with pytest.raises(UnreachableError, match="answers 503") as caught:
+        resolve(world, "a")
+    assert caught.value.retry_after == seconds
+
+
 def source(**fields) -> Source:
     return Source(**{"url": "u", "host": "h", "location": "l", "size": 1, **fields})
 
