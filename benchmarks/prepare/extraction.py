@@ -24,9 +24,9 @@ import sys
 from pathlib import Path
 from entrypoint.prepare.archive import LayoutRule, read_members
 from entrypoint.prepare.extract import Unpacking
-archive, out, aside, jobs = sys.argv[1:]
-members = read_members([Path(archive)], LayoutRule(""))
 if __name__ == "__main__":
+    archive, out, aside, jobs = sys.argv[1:]
+    members = read_members([Path(archive)], LayoutRule(""))
     Unpacking((Path(archive),), Path(out), Path(aside)).run(members, int(jobs), lambda done: None)
 """
 _VERIFY = """
