@@ -50,9 +50,8 @@ class MoEMLP(nn.Module):
             return y_TD
         if self.balance_coefficient:
             shape = (-1, sequence)
-            balance = balance_loss(
-                routing.probability_TE.unflatten(0, shape), routing.expert_TK.unflatten(0, shape)
-            )
+            slots_TK = routing.expert_TK if routing.balanced_TK is None else routing.balanced_TK
+            balance = balance_loss(routing.probability_TE.unflatten(0, shape), slots_TK.unflatten(0, shape))
             self.balance_loss = balance.detach()
             y_TD = ride(y_TD, self.balance_coefficient * balance)
         if self.z_coefficient:

@@ -13,16 +13,22 @@ from libmoe.config.schema import MoEConfig
 
 @dataclass(frozen=True)
 class Routing:
-    """The decision for T tokens, K slots each, among E experts. All but ``expert_TK`` carry gradients."""
+    """The decision for T tokens, K slots each, among E experts. All but the integers carry gradients.
+
+    The last axis of logits and probabilities is the algorithm's own: E unless it says otherwise.
+    """
 
     expert_TK: Tensor
     """Chosen experts, int64 in [0, E)."""
     weight_TK: Tensor
-    """What each chosen expert's output is multiplied by; float32 or wider."""
+    """What each chosen expert's output is multiplied by, of either sign; float32 or wider."""
     logits_TE: Tensor
     """Router logits g, which the z-loss reads; float32 or wider."""
     probability_TE: Tensor
     """softmax(g), which the balance loss reads; float32 or wider."""
+    balanced_TK: Tensor | None = None
+    """Column of ``probability_TE`` that each slot counts for in the balance loss, where that is not its
+    expert. As many slots as are to be balanced."""
 
 
 class Router(nn.Module, ABC):

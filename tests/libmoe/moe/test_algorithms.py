@@ -1,0 +1,255 @@
+"""What must hold of the layer whatever the algorithm: exact in float64."""
+
+from collections.abc import Callable
+from typing import get_args
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from libmoe.config.errors import ConfigError
+from libmoe.config.schema import MoEConfig
+from libmoe.moe import MoEMLP
+from libmoe.moe.routers import interface, make_router
+
+from .algorithms import ALGORITHMS, EXPERTS, Algorithm
+
+MakeLayer = Callable[..., MoEMLP]
+NO_AUX = {"balance_coefficient": 0.0, "z_coefficient": 0.0}
+every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS, ids=lambda algorithm: algorithm.name)
+every_k = pytest.mark.parametrize("top_k", [1, 2, EXPERTS])
+
+
+def made(make_layer: MakeLayer, algorithm: Algorithm, **settings: object) -> MoEMLP:
+    return make_layer(name=algorithm.name, experts=EXPERTS, **settings)
+
+
+def gradients(layer: nn.Module) -> dict[str, Tensor]:
+    return {name: parameter.grad.clone() for name, parameter in layer.named_parameters()}
+
+
+def expert(layer: MoEMLP, e: int, x_TD: Tensor) -> Tensor:
+    """Expert e of all tokens."""
+    end_E = torch.where(torch.arange(EXPERTS) < e, 0, len(x_TD)).int()
+    return layer.experts(x_TD, end_E)
+
+
+def test_settings_accept_exactly_the_built_in_algorithms() -> None:
+    names = {algorithm.name for algorithm in ALGORITHMS}
+    assert set(get_args(MoEConfig.model_fields["name"].annotation)) == names | {"none"}
+    assert set(interface._ROUTERS) == names
+
+
+@every_algorithm
+@every_k
+def test_upcycled_layer_is_the_dense_one(
+    make_layer: MakeLayer, dense: nn.Module, x: Tensor, algorithm: Algorithm, top_k: int
+) -> None:
+    top_k = max(top_k, algorithm.fewest)
+    layer = made(make_layer, algorithm, distinct=False, top_k=top_k, **algorithm.start)
+    expected = dense(x)
+    torch.testing.assert_close(layer(x), expected, rtol=algorithm.start_error, atol=1e-15)
+
+
+@every_algorithm
+def test_all_experts_chosen_is_the_dense_mixture(
+    make_layer: MakeLayer, x: Tensor, algorithm: Algorithm
+) -> None:
+    layer = made(make_layer, algorithm, top_k=EXPERTS, **algorithm.start)
+    x_TD = x.flatten(0, 1)
+    weights = algorithm.mixture(layer, x_TD)
+    mixture = sum(weights[:, e, None] * expert(layer, e, x_TD) for e in range(EXPERTS))
+    torch.testing.assert_close(layer(x_TD), mixture, rtol=1e-12, atol=1e-14)
+
+
+@every_algorithm
+def test_permuted_tokens_permute_the_output(make_layer: MakeLayer, x: Tensor, algorithm: Algorithm) -> None:
+    layer, order = made(make_layer, algorithm), torch.tensor([3, 0, 4, 1, 2])
+    torch.testing.assert_close(layer(x[:, order]), layer(x)[:, order], rtol=0, atol=1e-14)
+
+
+@every_algorithm
+def test_experts_permuted_with_their_router_change_nothing(
+    make_layer: MakeLayer, x: Tensor, algorithm: Algorithm
+) -> None:
+    layer, order = made(make_layer, algorithm), torch.tensor(algorithm.order)
+    before, balance_before = layer(x), layer.balance_loss
+    with torch.no_grad():
+        for parameter in layer.experts.parameters():
+            parameter.copy_(parameter[order].clone())
+        assert not torch.allclose(layer(x), before)
+        for name, rows in algorithm.rows.items():
+            parameter = layer.router.get_parameter(name)
+            parameter.copy_(parameter[rows(order)].clone())
+    torch.testing.assert_close(layer(x), before, rtol=0, atol=1e-14)
+    torch.testing.assert_close(layer.balance_loss, balance_before)
+
+
+@every_algorithm
+def test_experts_without_tokens_get_zero_gradient(
+    make_layer: MakeLayer, x: Tensor, algorithm: Algorithm
+) -> None:
+    layer = made(make_layer, algorithm)
+    one = x[:, :1].expand(-1, 5, -1)[:1]  # all tokens are the same, so two experts get everything
+    layer(one).square().sum().backward()
+    for name, gradient in gradients(layer.experts).items():
+        assert gradient.isfinite().all(), name
+        assert gradient.flatten(1).any(1).sum() == 2, name
+
+
+@every_algorithm
+@pytest.mark.parametrize("shape", [(0, 5, 8), (1, 0, 8), (1, 1, 8), (7, 8), (2, 3, 5, 8)])
+def test_any_number_of_tokens(make_layer: MakeLayer, algorithm: Algorithm, shape: tuple[int, ...]) -> None:
+    layer = made(make_layer, algorithm)
+    x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    y = layer(x)
+    assert y.shape == shape
+    y.sum().backward()
+    assert x.grad.shape == shape
+    assert all(gradient.isfinite().all() for gradient in gradients(layer).values())
+
+
+@every_algorithm
+def test_a_token_of_zeros_and_a_huge_one_are_fine(make_layer: MakeLayer, algorithm: Algorithm) -> None:
+    layer = made(make_layer, algorithm).float()
+    x = torch.stack([torch.zeros(8), torch.full((8,), 1e4), torch.full((8,), -1e4)]).requires_grad_()
+    layer(x).sum().backward()
+    assert x.grad.isfinite().all()
+    assert all(gradient.isfinite().all() for gradient in gradients(layer).values())
+
+
+@every_algorithm
+def test_nan_stays_in_its_token(make_layer: MakeLayer, x: Tensor, algorithm: Algorithm) -> None:
+    layer = made(make_layer, algorithm)
+    clean = layer(x)
+    x[0, 2] = float("nan")
+    dirty = layer(x)
+    assert dirty[0, 2].isnan().all()
+    others = torch.ones(2, 5, dtype=torch.bool)
+    others[0, 2] = False
+    torch.testing.assert_close(dirty[others], clean[others], rtol=0, atol=1e-14)
+
+
+@every_algorithm
+@every_k
+def test_objective_alone_trains_every_parameter(
+    make_layer: MakeLayer, x: Tensor, algorithm: Algorithm, top_k: int
+) -> None:
+    layer = made(make_layer, algorithm, top_k=max(top_k, algorithm.fewest), **NO_AUX)
+    layer(x).square().sum().backward()
+    assert all(gradient.abs().max() > 1e-6 for gradient in gradients(layer).values())
+
+
+@every_algorithm
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_checkpointing_changes_no_gradient(
+    make_layer: MakeLayer, x: Tensor, algorithm: Algorithm, reentrant: bool
+) -> None:
+    layer = made(make_layer, algorithm)
+    x.requires_grad_()
+    layer(x).square().sum().backward()
+    expected, expected_x = gradients(layer), x.grad.clone()
+    layer.zero_grad()
+    x.grad = None
+    checkpoint(layer, x, use_reentrant=reentrant).square().sum().backward()
+    torch.testing.assert_close(gradients(layer), expected, rtol=0, atol=0)
+    torch.testing.assert_close(x.grad, expected_x, rtol=0, atol=0)
+
+
+@every_algorithm
+def test_gradients_are_those_of_the_output(make_layer: MakeLayer, x: Tensor, algorithm: Algorithm) -> None:
+    layer = made(make_layer, algorithm, top_k=3, **NO_AUX)
+    names, values = zip(*layer.named_parameters(), strict=True)
+
+    def output(x: Tensor, *parameters: Tensor) -> Tensor:
+        return torch.func.functional_call(layer, dict(zip(names, parameters, strict=True)), x)
+
+    inputs = (x[:1, :3].requires_grad_(), *(value.detach().requires_grad_() for value in values))
+    assert torch.autograd.gradcheck(output, inputs)
+
+
+@every_algorithm
+def test_repeating_the_batch_changes_no_loss(make_layer: MakeLayer, x: Tensor, algorithm: Algorithm) -> None:
+    layer = made(make_layer, algorithm)
+    layer(x)
+    once = layer.balance_loss, layer.z_loss
+    layer(x.repeat(3, 1, 1))
+    torch.testing.assert_close((layer.balance_loss, layer.z_loss), once)
+
+
+@every_algorithm
+def test_collapsed_routing_costs_more_than_even(make_layer: MakeLayer, algorithm: Algorithm) -> None:
+    layer = made(make_layer, algorithm, router_std=3.0)
+    tokens = torch.randn(1, 400, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    layer(tokens)
+    spread = layer.balance_loss
+    layer(tokens[:, :1].expand(-1, 400, -1))
+    assert layer.balance_loss > 1.2 * spread
+
+
+@every_algorithm
+def test_bfloat16_is_near_float64(make_layer: MakeLayer, x: Tensor, algorithm: Algorithm) -> None:
+    layer = made(make_layer, algorithm)
+    exact, choice = layer(x), chosen(layer, x)
+    layer = layer.bfloat16()
+    rounded = layer(x.bfloat16())
+    same = (chosen(layer, x.bfloat16()) == choice).all(-1).view(2, 5)  # rounding may tip a close decision
+    assert rounded.dtype == torch.bfloat16
+    assert same.sum() >= 7
+    assert (rounded.double() - exact)[same].abs().max() < 0.03 * exact.abs().max()
+
+
+def chosen(layer: MoEMLP, x: Tensor) -> Tensor:
+    return layer.router.choose(layer.router(x.flatten(0, 1))).expert_TK
+
+
+LOGITS = torch.tensor([1.0, 3.0, 2.0, -1.0], dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("name", "logits", "experts", "weights"),
+    [  # by hand: e = 2.71828, sigmoid(3) = 0.952574, sigmoid(2) = 0.880797, sigmoid(1) = 0.731059
+        ("smoe", LOGITS, [1, 2], [0.731059, 0.268941]),
+        ("smoe_sigmoidgating", LOGITS, [1, 2], [0.519576, 0.480424]),
+        ("xmoe", LOGITS, [1, 2], [0.731059, 0.268941]),
+        ("smoe_share", LOGITS[:3], [0, 2], [0.5, 0.5]),
+        ("smoe_sharev3", LOGITS[:3], [0, 2], [0.5, 0.5]),
+        ("smoe_share", LOGITS[:3], [0, 2, 3], [0.5, 0.365529, 0.134471]),
+        ("smoe_sharev3", LOGITS[:3], [0, 2, 3], [0.5, 0.259788, 0.240212]),
+    ],
+)
+def test_choice_by_hand(name: str, logits: Tensor, experts: list[int], weights: list[float]) -> None:
+    router = make_router(8, MoEConfig(name=name, experts=EXPERTS, top_k=len(experts)))
+    routing = router.choose(logits[None])
+    assert routing.expert_TK.tolist() == [experts]
+    assert routing.weight_TK[0].tolist() == pytest.approx(weights, abs=1e-6)
+
+
+def test_sigmoid_scores_too_small_for_float32_still_share() -> None:
+    router = make_router(8, MoEConfig(name="smoe_sigmoidgating", experts=EXPERTS, top_k=2))
+    routing = router.choose(torch.tensor([[-300.0, -200.0, -200.0, -300.0]]))
+    assert routing.weight_TK.tolist() == [[0.5, 0.5]]
+
+
+def test_shared_expert_is_everyones_and_no_part_of_the_balance(make_layer: MakeLayer, x: Tensor) -> None:
+    layer = make_layer(name="smoe_share", top_k=2)
+    assert (chosen(layer, x)[:, 0] == 0).all()
+    layer.router.weight.data.zero_()  # even probabilities of the three routed experts
+    layer(x)
+    assert layer.balance_loss.item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("name", ["smoe_share", "smoe_sharev3"])
+def test_a_shared_expert_alone_is_a_wrong_setting(make_layer: MakeLayer, name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"no routed expert beside the shared one of {name}"):
+        make_layer(name=name, top_k=1)
+
+
+def test_cosine_router_ignores_lengths_and_starts_at_its_norm(x: Tensor) -> None:
+    router = make_router(8, MoEConfig(name="xmoe", experts=6, top_k=2)).double()
+    assert router.reduction.shape == (3, 8)
+    initial = router.initial_weights(torch.Generator().manual_seed(0))
+    torch.testing.assert_close(initial["embedding"].norm(dim=-1), torch.full((6,), 1.5))
+    router.load_state_dict(initial)
+    torch.testing.assert_close(router(10 * x[0]), router(x[0]))
