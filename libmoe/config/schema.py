@@ -49,9 +49,9 @@ class ModelConfig(_Settings):
 class MoEConfig(_Settings):
     """Which dense MLPs become mixtures of experts, and how tokens are routed."""
 
-    name: Literal["none", "smoe", "smoe_sigmoidgating", "xmoe", "smoe_share", "smoe_sharev3"] = Field(
-        default="none", description="The routing algorithm (docs/moe.md); none: a dense model."
-    )
+    name: Literal[
+        "none", "smoe", "smoe_sigmoidgating", "xmoe", "smoe_share", "smoe_sharev3", "smoe_tcmoe"
+    ] = Field(default="none", description="The routing algorithm (docs/moe.md); none: a dense model.")
     experts: PositiveInt = 6
     top_k: PositiveInt = 3
     where: tuple[Literal["vision", "connector"], ...] = ("vision", "connector")

@@ -38,7 +38,7 @@ class MoEMLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x_TD = x.reshape(-1, x.shape[-1])
         routing = self.router.choose(self.router(x_TD))
-        segments = Segments.of(routing.expert_TK, self.router.experts)
+        segments = Segments.of(routing.expert_TK, self.router.experts, routing.dropped_TK)
         y_AD = self.experts(segments.dispatch(x_TD), segments.end_E)
         y_TD = segments.combine(y_AD, routing.weight_TK)
         y_TD = self._with_losses(y_TD, routing, sequence=x.shape[-2])
@@ -58,6 +58,8 @@ class MoEMLP(nn.Module):
             z = z_loss(routing.logits_TE)
             self.z_loss = z.detach()
             y_TD = ride(y_TD, self.z_coefficient * z)
+        if routing.own_loss is not None:
+            y_TD = ride(y_TD, routing.own_loss)
         return y_TD
 
 

@@ -1,6 +1,6 @@
 """Routing algorithms, one file each; importing this package registers them."""
 
-from libmoe.moe.routers import smoe, smoe_share, smoe_sharev3, smoe_sigmoidgating, xmoe
+from libmoe.moe.routers import smoe, smoe_share, smoe_sharev3, smoe_sigmoidgating, smoe_tcmoe, xmoe
 from libmoe.moe.routers.interface import Router, Routing, make_router, register_router
 
 __all__ = [
@@ -12,5 +12,6 @@ __all__ = [
     "smoe_share",
     "smoe_sharev3",
     "smoe_sigmoidgating",
+    "smoe_tcmoe",
     "xmoe",
 ]

@@ -19,7 +19,7 @@ class Routing:
     """
 
     expert_TK: Tensor
-    """Chosen experts, int64 in [0, E)."""
+    """Chosen experts, int64 in [0, E); E in a dropped slot."""
     weight_TK: Tensor
     """What each chosen expert's output is multiplied by, of either sign; float32 or wider."""
     logits_TE: Tensor
@@ -29,6 +29,10 @@ class Routing:
     balanced_TK: Tensor | None = None
     """Column of ``probability_TE`` that each slot counts for in the balance loss, where that is not its
     expert. As many slots as are to be balanced."""
+    dropped_TK: Tensor | None = None
+    """Slots that no expert computes and that add nothing; None where the algorithm drops none."""
+    own_loss: Tensor | None = None
+    """A scalar loss of the algorithm's own, with its coefficient; None where it has none."""
 
 
 class Router(nn.Module, ABC):

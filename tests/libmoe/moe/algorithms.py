@@ -25,13 +25,15 @@ class Algorithm:
     rows: dict[str, Callable[[Tensor], Tensor]] = field(
         default_factory=lambda: {"weight": lambda order: order}
     )
-    """Router parameter -> rows in the order that goes with an order of experts."""
+    """Router parameter -> its first rows in the order that goes with an order of experts."""
     fewest: int = 1
     """The smallest k."""
     start: dict[str, float] = field(default_factory=dict)
     """Settings with which it starts as the dense layer and chooses all experts at k = E."""
     start_error: float = 1e-14
     """How far, relatively, its start is from the dense layer."""
+    stir: float = 0.0
+    """Noise on the router that leads it away from its start, where it chooses what it does not at first."""
 
 
 def softmax(layer: MoEMLP, x: Tensor) -> Tensor:
@@ -56,6 +58,12 @@ def half_shared(routed: Mixture) -> Mixture:
     return mixture
 
 
+def ternary(layer: MoEMLP, x: Tensor) -> Tensor:
+    p = layer.router(x).softmax(-1)
+    positive, null = p[..., :EXPERTS], p[..., 2 * EXPERTS :]
+    return positive / (positive.sum(-1, keepdim=True) + null.sum(-1, keepdim=True))
+
+
 SHARED = {"order": (0, 3, 1, 2), "rows": {"weight": lambda order: order[1:] - 1}, "fewest": 2}
 ALGORITHMS = [
     Algorithm("smoe", softmax),
@@ -63,4 +71,12 @@ ALGORITHMS = [
     Algorithm("xmoe", cosine, rows={"embedding": lambda order: order}),
     Algorithm("smoe_share", half_shared(softmax), **SHARED),
     Algorithm("smoe_sharev3", half_shared(sigmoid), **SHARED),
+    Algorithm(
+        "smoe_tcmoe",
+        ternary,
+        rows={"weight": lambda order: torch.cat([order, EXPERTS + order])},
+        start={"router_std": 0.05},
+        start_error=5e-5,
+        stir=0.7,
+    ),
 ]

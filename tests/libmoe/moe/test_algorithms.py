@@ -1,6 +1,6 @@
 """What must hold of the layer whatever the algorithm: exact in float64."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import get_args
 
 import pytest
@@ -22,7 +22,15 @@ every_k = pytest.mark.parametrize("top_k", [1, 2, EXPERTS])
 
 
 def made(make_layer: MakeLayer, algorithm: Algorithm, **settings: object) -> MoEMLP:
-    return make_layer(name=algorithm.name, experts=EXPERTS, **settings)
+    """A layer some way into its training."""
+    layer, noise = (
+        make_layer(name=algorithm.name, experts=EXPERTS, **settings),
+        torch.Generator().manual_seed(6),
+    )
+    with torch.no_grad():
+        for parameter in layer.router.parameters():
+            parameter += algorithm.stir * torch.randn(parameter.shape, dtype=torch.float64, generator=noise)
+    return layer
 
 
 def gradients(layer: nn.Module) -> dict[str, Tensor]:
@@ -47,7 +55,7 @@ def test_upcycled_layer_is_the_dense_one(
     make_layer: MakeLayer, dense: nn.Module, x: Tensor, algorithm: Algorithm, top_k: int
 ) -> None:
     top_k = max(top_k, algorithm.fewest)
-    layer = made(make_layer, algorithm, distinct=False, top_k=top_k, **algorithm.start)
+    layer = make_layer(name=algorithm.name, distinct=False, top_k=top_k, **algorithm.start)
     expected = dense(x)
     torch.testing.assert_close(layer(x), expected, rtol=algorithm.start_error, atol=1e-15)
 
@@ -56,7 +64,7 @@ def test_upcycled_layer_is_the_dense_one(
 def test_all_experts_chosen_is_the_dense_mixture(
     make_layer: MakeLayer, x: Tensor, algorithm: Algorithm
 ) -> None:
-    layer = made(make_layer, algorithm, top_k=EXPERTS, **algorithm.start)
+    layer = make_layer(name=algorithm.name, top_k=EXPERTS, **algorithm.start)
     x_TD = x.flatten(0, 1)
     weights = algorithm.mixture(layer, x_TD)
     mixture = sum(weights[:, e, None] * expert(layer, e, x_TD) for e in range(EXPERTS))
@@ -81,7 +89,8 @@ def test_experts_permuted_with_their_router_change_nothing(
         assert not torch.allclose(layer(x), before)
         for name, rows in algorithm.rows.items():
             parameter = layer.router.get_parameter(name)
-            parameter.copy_(parameter[rows(order)].clone())
+            moved = parameter[rows(order)].clone()
+            parameter[: len(moved)] = moved
     torch.testing.assert_close(layer(x), before, rtol=0, atol=1e-14)
     torch.testing.assert_close(layer.balance_loss, balance_before)
 
@@ -91,11 +100,12 @@ def test_experts_without_tokens_get_zero_gradient(
     make_layer: MakeLayer, x: Tensor, algorithm: Algorithm
 ) -> None:
     layer = made(make_layer, algorithm)
-    one = x[:, :1].expand(-1, 5, -1)[:1]  # all tokens are the same, so two experts get everything
+    one = x[:, :1].expand(-1, 5, -1)[:1]  # all tokens are the same, so few experts get everything
+    used = set(chosen(layer, one).flatten().tolist()) - {EXPERTS}
     layer(one).square().sum().backward()
     for name, gradient in gradients(layer.experts).items():
         assert gradient.isfinite().all(), name
-        assert gradient.flatten(1).any(1).sum() == 2, name
+        assert set(gradient.flatten(1).any(1).nonzero().flatten().tolist()) == used, name
 
 
 @every_algorithm
@@ -226,6 +236,17 @@ def test_choice_by_hand(name: str, logits: Tensor, experts: list[int], weights: 
     assert routing.weight_TK[0].tolist() == pytest.approx(weights, abs=1e-6)
 
 
+def test_ternary_choice_by_hand() -> None:
+    router = make_router(8, MoEConfig(name="smoe_tcmoe", experts=3, top_k=3))
+    # Columns: +0, +1, +2, -0, -1, -2, null, null, null. The sum of all exponentials cancels.
+    routing = router.choose(torch.tensor([[4.0, 1.0, 0.5, 5.0, 0.5, 0.5, 4.5, 0.25, 0.25]]).double().log())
+    assert routing.expert_TK.tolist() == [[0, 3, 0]]
+    assert routing.dropped_TK.tolist() == [[False, True, False]]
+    divisor = 5 + 4 + (4.5 + 0.25 + 0.25)
+    assert routing.weight_TK[0].tolist() == pytest.approx([-5 / divisor, 0, 4 / divisor])
+    assert routing.probability_TE[0].tolist() == pytest.approx([9 / 16.5, 1.5 / 16.5, 1 / 16.5])
+
+
 def test_sigmoid_scores_too_small_for_float32_still_share() -> None:
     router = make_router(8, MoEConfig(name="smoe_sigmoidgating", experts=EXPERTS, top_k=2))
     routing = router.choose(torch.tensor([[-300.0, -200.0, -200.0, -300.0]]))
@@ -253,3 +274,40 @@ def test_cosine_router_ignores_lengths_and_starts_at_its_norm(x: Tensor) -> None
     torch.testing.assert_close(initial["embedding"].norm(dim=-1), torch.full((6,), 1.5))
     router.load_state_dict(initial)
     torch.testing.assert_close(router(10 * x[0]), router(x[0]))
+
+
+@pytest.fixture
+def uninitialised_is_nan() -> Iterator[None]:
+    torch.use_deterministic_algorithms(True)  # torch then fills what it allocates with NaN
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.usefixtures("uninitialised_is_nan")
+def test_null_slots_reach_no_expert_and_no_gradient(make_layer: MakeLayer, x: Tensor) -> None:
+    layer = make_layer(name="smoe_tcmoe", top_k=2, **NO_AUX)
+    with torch.no_grad():
+        layer.router.weight[-1] = 20 * x[0, 0]
+    x.requires_grad_()
+    routing = layer.router.choose(layer.router(x.flatten(0, 1)))
+    assert routing.dropped_TK[0].any()
+    assert not routing.dropped_TK.all()
+    y = layer(x)
+    assert y.isfinite().all()
+    y.square().sum().backward()
+    assert x.grad.isfinite().all()
+    assert all(gradient.isfinite().all() for gradient in gradients(layer).values())
+
+
+def test_leaving_experts_out_is_rewarded(make_layer: MakeLayer, x: Tensor) -> None:
+    layer = make_layer(name="smoe_tcmoe", top_k=2)
+    logits = layer.router(x.flatten(0, 1)).detach().requires_grad_()
+    routing = layer.router.choose(logits)
+    null = logits.softmax(-1)[:, -2:].sum(-1).mean()
+    assert routing.own_loss.item() == pytest.approx(-1e-5 * null.item())
+    layer.balance_coefficient = layer.z_coefficient = 0.0
+    (layer(x).sum() * 1e-30).backward()
+    (expected,) = torch.autograd.grad(
+        layer.router.choose(layer.router(x.flatten(0, 1))).own_loss, layer.router.weight
+    )
+    torch.testing.assert_close(layer.router.weight.grad, expected, rtol=1e-6, atol=0)
