@@ -1,10 +1,11 @@
 """Who is asked, through whom, by how many at once, and who gets to see the token."""
 
 import random
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -140,35 +141,77 @@ def test_what_the_hub_gives_with_the_token_alone_comes_without_aria2_and_is_cont
 # ---- proxies
 
 
+class Crowd:
+    """The most connections that were open to a host at once. What a client has closed does not count."""
+
+    def __init__(self) -> None:
+        self.most: dict[str, int] = {}
+        self._open: dict[str, set[socket.socket]] = {}
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def member(self, host: str, connection: socket.socket) -> Iterator[None]:
+        """For as long as a request is answered."""
+        with self._lock:
+            others = self._open.setdefault(host, set())
+            now = 1 + sum(not _is_closed(other) for other in others)
+            self.most[host] = max(now, self.most.get(host, 0))
+            others.add(connection)
+        try:
+            yield
+        finally:
+            with self._lock:
+                others.remove(connection)
+
+
+def _is_closed(connection: socket.socket) -> bool:
+    try:
+        return not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
 @contextmanager
-def proxy(hub: Hub) -> Iterator[tuple[str, list[str]]]:
-    """A forward proxy that knows one host, and notes what it is asked for."""
+def proxy(hub: Hub) -> Iterator[tuple[str, list[str], Crowd]]:
+    """A forward proxy that knows one server; notes what it is asked for, and how many ask at once."""
     asked: list[str] = []
+    crowd = Crowd()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
+        def do_HEAD(self) -> None:
+            self._pass_on()
+
         def do_GET(self) -> None:
+            with crowd.member(urlsplit(self.path).netloc, self.connection), suppress(ConnectionError):
+                self._pass_on()
+
+        def _pass_on(self) -> None:
             asked.append(f"{self.command} {self.path} {self.headers.get('User-Agent')}")
             url = urlsplit(self.path)
             passed = {name: value for name, value in self.headers.items() if name == "Range"}
-            with httpx.Client(trust_env=False) as client:
-                found = client.request(self.command, f"{hub.url}/{url.netloc}{url.path}", headers=passed)
-            self.send_response(found.status_code)
-            for name in ("Content-Length", "Content-Range", "ETag"):
-                if name in found.headers:
-                    self.send_header(name, found.headers[name])
-            self.end_headers()
-            self.wfile.write(found.content)
-
-        do_HEAD = do_GET
+            address = f"{hub.url}/{url.netloc}{url.path}"
+            with (
+                httpx.Client(trust_env=False) as client,
+                client.stream(self.command, address, headers=passed) as found,
+            ):
+                self.send_response(found.status_code)
+                for name in ("Content-Length", "Content-Range", "ETag"):
+                    if name in found.headers:
+                        self.send_header(name, found.headers[name])
+                self.end_headers()
+                for chunk in found.iter_raw():
+                    self.wfile.write(chunk)
 
         def log_message(self, format: str, *args: object) -> None:
             """Silent."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}", asked
+        yield f"http://127.0.0.1:{server.server_port}", asked, crowd
         server.shutdown()
 
 
@@ -177,7 +220,7 @@ def test_a_proxy_is_used_for_what_is_outside(world: World, variable: str):
     """The host exists at the proxy alone."""
     with_big_file(world, "http://only-there.example/big.bin")
     hub = world.start()
-    with proxy(hub) as (address, asked):
+    with proxy(hub) as (address, asked, _):
         code, _, err = world.run("prepare", "--only", "big", **{variable: address})
     assert code == 0, err
     assert world.volume.path("big.bin").read_bytes() == BIG
@@ -197,53 +240,29 @@ def test_no_proxy_is_honoured(world: World):
 # ---- how many at once
 
 
-def crowd(most: dict[str, int]) -> Callable[[Respond], Respond]:
-    """Notes the most connections that a host had at once."""
-    counting, now = threading.Lock(), dict.fromkeys(most, 0)
+def slow(respond: Respond) -> Respond:
+    """Connections last long enough to meet."""
 
-    def wrap(respond: Respond) -> Respond:
-        def answer(request: Request) -> Answer:
-            found = respond(request)
-            host = request.target.split("/")[1]
-            if found.file is None or request.method != "GET":
-                return found
-            with counting:
-                now[host] += 1
-                most[host] = max(most[host], now[host])
-            found.bytes_per_second = 3_000_000
-            left = False
+    def answer(request: Request) -> Answer:
+        return replace(respond(request), bytes_per_second=3_000_000)
 
-            def tamper(offset: int, chunk: bytes) -> bytes:
-                nonlocal left
-                if offset + len(chunk) >= found.stop and not left:
-                    left = True
-                    with counting:
-                        now[host] -= 1
-                return chunk
-
-            found.tamper = tamper
-            return found
-
-        return answer
-
-    return wrap
+    return answer
 
 
 def test_a_hosts_limit_holds_over_all_its_files_and_others_go_on_beside_it(world: World):
     for number in range(3):
         world.add(f"few{number}", "file", f"http://few.example/{number}.bin", BIG, f"few{number}.bin")
     world.add("many", "file", "http://many.example/many.bin", BIG, "many.bin")
-    most = {"few.example": 0, "many.example": 0}
-    hub = world.start(crowd(most))
-    with proxy(hub) as (address, _):
+    hub = world.start(slow)
+    with proxy(hub) as (address, _, crowd):
         catalog = world.catalog_file()
         catalog.write_text(f'{catalog.read_text()}\n[connections]\n"few.example" = 2\n')
         names = [argument for name in world.artifacts for argument in ("--only", name)]
         world.catalog_file = lambda: catalog  # type: ignore[method-assign]
         code, _, err = world.run("prepare", *names, "--connections", "4", http_proxy=address)
     assert code == 0, err
-    assert most["few.example"] <= 2
-    assert most["many.example"] > 2
+    assert crowd.most["few.example"] <= 2
+    assert crowd.most["many.example"] > 2
 
 
 def test_connections_are_lent_and_given_back():
