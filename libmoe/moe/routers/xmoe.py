@@ -11,7 +11,7 @@ from libmoe.moe.routers.shares import shares
 _TEMPERATURE = 0.3
 _NORM = 1.5
 _SMALLEST = 1e-4
-"""Lengths below this are not normalised further, which bounds the gradient of a token of zeros."""
+"""Reduced tokens shorter than this are divided by it, which bounds the gradient of a token of zeros."""
 
 
 @register_router("xmoe")
@@ -41,7 +41,7 @@ class CosineRouter(Router):
     def forward(self, x_TD: Tensor) -> Tensor:
         dtype = torch.promote_types(x_TD.dtype, torch.float32)
         reduced_TR = F.linear(x_TD.to(dtype), self.reduction.to(dtype))
-        embedding_ER = F.normalize(self.embedding.to(dtype), dim=-1, eps=_SMALLEST)
+        embedding_ER = F.normalize(self.embedding.to(dtype), dim=-1)
         return F.linear(F.normalize(reduced_TR, dim=-1, eps=_SMALLEST), embedding_ER) / _TEMPERATURE
 
     def choose(self, logits_TE: Tensor) -> Routing:
