@@ -4,12 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from libmoe.moe import MoEMLP
 
 EXPERTS = 4
+NO_AUX = {"balance_coefficient": 0.0, "z_coefficient": 0.0}
 Mixture = Callable[[MoEMLP, Tensor], Tensor]
 
 
@@ -80,3 +81,11 @@ ALGORITHMS = [
         stir=0.7,
     ),
 ]
+
+
+def gradients(layer: nn.Module) -> dict[str, Tensor]:
+    return {name: parameter.grad.clone() for name, parameter in layer.named_parameters()}
+
+
+def chosen(layer: MoEMLP, x: Tensor) -> Tensor:
+    return layer.router.choose(layer.router(x.flatten(0, 1))).expert_TK
