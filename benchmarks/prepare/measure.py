@@ -74,7 +74,7 @@ def table(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> 
 def verdict(value: float, goal: float, at_least: bool) -> str:
     """A ratio beside its goal."""
     met = value >= goal if at_least else value <= goal
-    return f"{value:.2f} (goal {'>=' if at_least else '<='} {goal:g}: {'met' if met else 'MISSED'})"
+    return f"{value:.3g} (goal {'>=' if at_least else '<='} {goal:g}: {'met' if met else 'MISSED'})"
 
 
 @contextmanager
