@@ -93,7 +93,7 @@ def _index_metadata(index: Path) -> dict[bytes, bytes]:
 
 
 def _check_base(model: ModelConfig, volume: Volume) -> None:
-    wanted = {model.tokenizer, model.vision.weights, model.language.weights} - {None}
+    wanted = {model.tokenizer, model.vision.weights, model.language.weights}
     for name in sorted(filter(None, wanted)):
         if not (volume.root / "models" / name).is_dir():
             raise DataError(

@@ -57,7 +57,6 @@ def train_stage(spec: RunSpec, environment: dict[str, str], say: Callable[[str],
 
 
 def _command(spec: RunSpec) -> list[str]:
-    torchrun = [sys.executable, "-m", "torch.distributed.run"]
     options = {
         "rdzv-backend": "c10d",
         "rdzv-endpoint": "127.0.0.1:0",
@@ -65,7 +64,8 @@ def _command(spec: RunSpec) -> list[str]:
         "nproc-per-node": spec.world.processes,
         "shutdown-timeout": _SAVING_SECONDS,
     }
-    torchrun += [f"--{option}={value}" for option, value in options.items()]
+    given = [f"--{option}={value}" for option, value in options.items()]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", *given]
     return [*torchrun, "-m", "libmoe.train", str(spec.run_dir / "run.json")]
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from entrypoint.catalog.schema import Artifact
 from entrypoint.prepare.archive import BadArchiveError, LayoutRule, Member, read_members
-from entrypoint.prepare.aria2 import StoppedError
 from entrypoint.prepare.control import control_path
 from entrypoint.prepare.download import Record, read_record, sha256_of
 from entrypoint.prepare.events import Emit, Finished, Progress
@@ -18,6 +17,7 @@ from entrypoint.prepare.fetch import Fetched, Options
 from entrypoint.prepare.index import build_index, is_current, misplaced
 from entrypoint.prepare.listing import Listing
 from entrypoint.prepare.manifest import Entry, write_manifest
+from entrypoint.prepare.retry import StoppedError
 from entrypoint.prepare.tool import TOOL
 from entrypoint.volume import Receipt, Volume
 from libmoe.config.errors import DataError, VolumeError
