@@ -59,9 +59,9 @@ class Demo:
         """Fetches the sample from its own server; returns the number of artifacts that were not there yet."""
         from entrypoint.catalog.load import load_catalog
         from entrypoint.catalog.selection import select
-        from entrypoint.prepare.addresses import Addresses
-        from entrypoint.prepare.fetch import Options
         from entrypoint.prepare.run import prepare
+        from entrypoint.prepare.transport.addresses import Addresses
+        from entrypoint.prepare.transport.fetch import Options
         from entrypoint.sample.build import build
         from entrypoint.sample.hub import serve
 

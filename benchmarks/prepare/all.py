@@ -10,7 +10,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from entrypoint.prepare.daemon import find_aria2c
+from entrypoint.prepare.transport.daemon import find_aria2c
 
 _PROGRAMS = (
     ["wget", "--version"],

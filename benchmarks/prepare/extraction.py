@@ -22,8 +22,8 @@ _BYTES = bytes(value if value % 16 else value ^ 1 for value in range(256))
 _UNPACK = """
 import sys
 from pathlib import Path
-from entrypoint.prepare.archive import LayoutRule, read_members
-from entrypoint.prepare.extract import Unpacking
+from entrypoint.prepare.unpack.archive import LayoutRule, read_members
+from entrypoint.prepare.unpack.extract import Unpacking
 if __name__ == "__main__":
     archive, out, aside, jobs = sys.argv[1:]
     members = read_members([Path(archive)], LayoutRule(""))
@@ -31,7 +31,7 @@ if __name__ == "__main__":
 """
 _VERIFY = """
 import sys
-from entrypoint.prepare.download import sha256_of
+from entrypoint.prepare.transport.download import sha256_of
 with open(sys.argv[1], "rb") as file:
     print(sha256_of(file, lambda done: None))
 """

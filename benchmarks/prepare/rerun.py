@@ -24,7 +24,7 @@ import sys, time
 from pathlib import Path
 from entrypoint.catalog.load import load_catalog
 from entrypoint.catalog.selection import select
-from entrypoint.prepare.audit import Depth, audit
+from entrypoint.prepare.audit.rows import Depth, audit
 from entrypoint.volume import Volume
 selection = select(load_catalog(sys.argv[1]), ["pretrain"], ())
 start = time.perf_counter()

@@ -17,7 +17,7 @@ from pathlib import Path
 from measure import LIBMOE, Run, cpu, paired, ratio, require, run, seconds, table, verdict, workshop
 from nginx import nginx
 
-from entrypoint.prepare.daemon import OPTIONS, find_aria2c
+from entrypoint.prepare.transport.daemon import OPTIONS, find_aria2c
 
 CONNECTIONS = 16
 CAP = 2_000_000

@@ -71,8 +71,8 @@ def freeze(catalog_name: str, mirror: str | None, with_hash: bool, output: Path)
     """Ask the sources for sizes, hashes, parts and commits, and write them down."""
     from entrypoint import console
     from entrypoint.catalog.load import load_catalog
-    from entrypoint.prepare.addresses import Addresses
     from entrypoint.prepare.freeze import freeze as ask
+    from entrypoint.prepare.transport.addresses import Addresses
     from entrypoint.volume import write_text
     from libmoe.config.errors import VolumeError
 

@@ -20,11 +20,11 @@ def command(folder: Path, as_json: bool) -> None:
     from entrypoint import console
     from entrypoint.demo import Demo, require_learned
     from entrypoint.launch import summary
-    from entrypoint.prepare import show
+    from entrypoint.prepare.screen import progress
 
     demo = Demo(folder.absolute())
     console.say("1/3 prepare: the sample from a server on this machine")
-    with show.watcher() as emit:
+    with progress.watcher() as emit:
         missing = demo.prepare(emit)
     if not missing:
         console.say("nothing to fetch, nothing to unpack")

@@ -36,12 +36,12 @@ def command(
 ) -> None:
     """Fetch, verify and unpack what a stage needs."""
     from entrypoint import console
-    from entrypoint.prepare import show
-    from entrypoint.prepare.addresses import Addresses
-    from entrypoint.prepare.fetch import Options
     from entrypoint.prepare.plan import make_plan
     from entrypoint.prepare.run import prepare
+    from entrypoint.prepare.screen import progress, tables
     from entrypoint.prepare.shards import Shard
+    from entrypoint.prepare.transport.addresses import Addresses
+    from entrypoint.prepare.transport.fetch import Options
 
     share = Shard.parse(shard) if shard else None
     catalog = request.catalog()
@@ -50,9 +50,9 @@ def command(
     if dry_run:
         mine = share.pick(selection.artifacts) if share else selection.artifacts
         plan = make_plan(mine, request.volume, addresses, keep_archives)
-        console.result(plan.as_dict()) if as_json else show.show_plan(plan)
+        console.result(plan.as_dict()) if as_json else tables.show_plan(plan)
         return
     options = Options(addresses, connections, jobs, keep_archives)
-    with show.watcher() as emit:
+    with progress.watcher() as emit:
         outcome = prepare(catalog, selection, request.volume, options, emit, force, wait, share)
-    console.result(outcome.as_dict()) if as_json else show.show_report(outcome.report)
+    console.result(outcome.as_dict()) if as_json else tables.show_report(outcome.report)

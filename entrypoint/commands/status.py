@@ -11,8 +11,8 @@ from entrypoint.commands._data_options import DataRequest, data_request
 def command(request: DataRequest, as_json: bool) -> None:
     """What the volume holds: absent, partial, ready or damaged, per artifact."""
     from entrypoint import console
-    from entrypoint.prepare import show
     from entrypoint.prepare.listing import Listing
+    from entrypoint.prepare.screen import tables
     from entrypoint.prepare.state import state_of
 
     catalog = request.catalog()
@@ -32,4 +32,4 @@ def command(request: DataRequest, as_json: bool) -> None:
             }
         )
     else:
-        show.show_states([(a.name, state.kind, a.destination, state.reason) for a, state in states.items()])
+        tables.show_states([(a.name, state.kind, a.destination, state.reason) for a, state in states.items()])

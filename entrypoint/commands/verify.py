@@ -15,14 +15,14 @@ from entrypoint.commands._data_options import DataRequest, data_request
 def command(request: DataRequest, deep: bool, write_filtered: bool, as_json: bool) -> None:
     """Join every annotation row with the images on the volume."""
     from entrypoint import console
-    from entrypoint.prepare import show
-    from entrypoint.prepare.audit import Depth
+    from entrypoint.prepare.audit.rows import Depth
     from entrypoint.prepare.close import verify
+    from entrypoint.prepare.screen import progress, tables
 
     catalog = request.catalog()
     selection = request.select(catalog)
     depth = Depth(decode_jobs=(os.cpu_count() or 1) if deep else 0)
-    with show.watcher() as emit:
+    with progress.watcher() as emit:
         found = verify(selection, request.volume, depth, write_filtered, emit)
-    console.result(found.as_dict()) if as_json else show.show_verified(found)
+    console.result(found.as_dict()) if as_json else tables.show_verified(found)
     found.report.require_ready()

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from entrypoint.catalog.selection import Selection
-from entrypoint.prepare.audit import Depth, audit, unusable_path, write_audits
+from entrypoint.prepare.annotations.filtered import write_filtered
+from entrypoint.prepare.audit.report import Report
+from entrypoint.prepare.audit.rows import Depth, audit, unusable_path, write_audits
 from entrypoint.prepare.events import Emit, Progress, Said
-from entrypoint.prepare.fetch import Options
-from entrypoint.prepare.filtered import write_filtered
 from entrypoint.prepare.install import Installer
-from entrypoint.prepare.report import Report
+from entrypoint.prepare.transport.fetch import Options
 from entrypoint.volume import Volume
 from libmoe.config.errors import TryAgainError, VolumeError
 

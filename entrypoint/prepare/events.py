@@ -2,22 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from entrypoint.prepare.plan import Plan
-    from entrypoint.prepare.report import Report
 
 
-@dataclass(frozen=True)
-class Planned:
-    """What will be done, before the first byte."""
-
-    plan: "Plan"
+class Event:
+    """Base of all that can be told; a plan (`Planned`) and a report (`Audited`) are told as well."""
 
 
 @dataclass(frozen=True)
-class Progress:
+class Progress(Event):
     """An artifact is in a phase (fetch, verify, unpack, index, images) and got so far; repeated."""
 
     name: str
@@ -28,7 +20,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Waiting:
+class Waiting(Event):
     """A source failed in a way that may pass."""
 
     name: str
@@ -38,7 +30,7 @@ class Waiting:
 
 
 @dataclass(frozen=True)
-class Skipped:
+class Skipped(Event):
     """A source was given up."""
 
     name: str
@@ -47,7 +39,7 @@ class Skipped:
 
 
 @dataclass(frozen=True)
-class Finished:
+class Finished(Event):
     """An artifact is whole, verified and in its place."""
 
     name: str
@@ -56,7 +48,7 @@ class Finished:
 
 
 @dataclass(frozen=True)
-class Failed:
+class Failed(Event):
     """An artifact could not be had; the others go on."""
 
     name: str
@@ -64,20 +56,12 @@ class Failed:
 
 
 @dataclass(frozen=True)
-class Said:
+class Said(Event):
     """Something worth a line."""
 
     line: str
 
 
-@dataclass(frozen=True)
-class Audited:
-    """The end: what every stage can be trained with."""
-
-    report: "Report"
-
-
-Event = Planned | Progress | Waiting | Skipped | Finished | Failed | Said | Audited
 Emit = Callable[[Event], None]
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from entrypoint.catalog.schema import Artifact, Catalog
-from entrypoint.prepare.addresses import HUB, Addresses
-from entrypoint.prepare.download import sha256_of
-from entrypoint.prepare.parts import with_parts
-from entrypoint.prepare.retry import RefusedError, UnreachableError
-from entrypoint.prepare.source import Resolver, Source
-from entrypoint.prepare.tool import TOOL
+from entrypoint.prepare.transport.addresses import HUB, Addresses
+from entrypoint.prepare.transport.download import sha256_of
+from entrypoint.prepare.transport.parts import with_parts
+from entrypoint.prepare.transport.retry import RefusedError, UnreachableError
+from entrypoint.prepare.transport.source import Resolver, Source
+from entrypoint.prepare.transport.tool import TOOL
 from libmoe.config.errors import LibmoeError, UnavailableError
 
 _KNOWN = {"size", "sha256", "approximate_size"}

@@ -8,17 +8,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from entrypoint.catalog.schema import Artifact
-from entrypoint.prepare.archive import BadArchiveError, LayoutRule, Member, read_members
-from entrypoint.prepare.control import control_path
-from entrypoint.prepare.download import Record, read_record, sha256_of
+from entrypoint.prepare.annotations.index import build_index, is_current, misplaced
 from entrypoint.prepare.events import Emit, Finished, Progress
-from entrypoint.prepare.extract import Repaired, Unpacking
-from entrypoint.prepare.fetch import Fetched, Options
-from entrypoint.prepare.index import build_index, is_current, misplaced
 from entrypoint.prepare.listing import Listing
 from entrypoint.prepare.manifest import Entry, write_manifest
-from entrypoint.prepare.retry import StoppedError
-from entrypoint.prepare.tool import TOOL
+from entrypoint.prepare.transport.control import control_path
+from entrypoint.prepare.transport.download import Record, read_record, sha256_of
+from entrypoint.prepare.transport.fetch import Fetched, Options
+from entrypoint.prepare.transport.retry import StoppedError
+from entrypoint.prepare.transport.tool import TOOL
+from entrypoint.prepare.unpack.archive import BadArchiveError, LayoutRule, Member, read_members
+from entrypoint.prepare.unpack.extract import Repaired, Unpacking
 from entrypoint.volume import Receipt, Volume
 from libmoe.config.errors import DataError, VolumeError
 

@@ -11,14 +11,14 @@ from pathlib import Path, PurePosixPath
 
 from entrypoint.catalog.schema import Artifact
 from entrypoint.catalog.selection import Selection
-from entrypoint.prepare.addresses import Addresses
+from entrypoint.prepare.annotations.index import image_column
 from entrypoint.prepare.events import Emit, Finished, Progress, Said
-from entrypoint.prepare.extract import crc_of
-from entrypoint.prepare.index import image_column
 from entrypoint.prepare.listing import Listing
 from entrypoint.prepare.manifest import Entry, manifest_path, read_manifest, write_manifest
-from entrypoint.prepare.many import ManyFiles
-from entrypoint.prepare.repair import as_jpeg, format_of, head_of
+from entrypoint.prepare.transport.addresses import Addresses
+from entrypoint.prepare.transport.many import ManyFiles
+from entrypoint.prepare.unpack.extract import crc_of
+from entrypoint.prepare.unpack.repair import as_jpeg, format_of, head_of
 from entrypoint.volume import Volume, write_text
 from libmoe.config.errors import DataError
 

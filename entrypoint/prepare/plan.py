@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from entrypoint.catalog.schema import Artifact
-from entrypoint.prepare.addresses import Addresses
+from entrypoint.prepare.events import Event
 from entrypoint.prepare.listing import Listing
 from entrypoint.prepare.pipeline import IN_FLIGHT
 from entrypoint.prepare.state import State, state_of
+from entrypoint.prepare.transport.addresses import Addresses
 from entrypoint.volume import Volume
 from libmoe.config.errors import VolumeError
 
@@ -154,6 +155,13 @@ class Plan:
             "free_inodes": self.free_inodes,
             "fits": self.fits,
         }
+
+
+@dataclass(frozen=True)
+class Planned(Event):
+    """What will be done, told before the first byte."""
+
+    plan: Plan
 
 
 def make_plan(

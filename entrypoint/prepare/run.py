@@ -7,18 +7,18 @@ from typing import Any
 
 from entrypoint.catalog.schema import Artifact, Catalog
 from entrypoint.catalog.selection import Selection
-from entrypoint.prepare.audit import Depth, audit, share_report, write_audits
-from entrypoint.prepare.events import Audited, Emit, Planned, Said, ignore
-from entrypoint.prepare.fetch import Fetcher, Options
+from entrypoint.prepare.audit.report import Audited, Report
+from entrypoint.prepare.audit.rows import Depth, audit, share_report, write_audits
+from entrypoint.prepare.events import Emit, Said, ignore
 from entrypoint.prepare.install import Installer
 from entrypoint.prepare.listing import Listing
-from entrypoint.prepare.parts import with_parts
 from entrypoint.prepare.pictures import Pictures
 from entrypoint.prepare.pipeline import Arrivals, Pipeline, split, wholes
-from entrypoint.prepare.plan import Plan, make_plan
-from entrypoint.prepare.report import Report
+from entrypoint.prepare.plan import Plan, Planned, make_plan
 from entrypoint.prepare.shards import Shard, right_to_write
 from entrypoint.prepare.state import state_of
+from entrypoint.prepare.transport.fetch import Fetcher, Options
+from entrypoint.prepare.transport.parts import with_parts
 from entrypoint.volume import Volume
 from libmoe.config.errors import LibmoeError
 

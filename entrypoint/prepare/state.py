@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from entrypoint.catalog.schema import Artifact
-from entrypoint.prepare.download import bytes_here, read_record, sha256_of
-from entrypoint.prepare.extract import crc_of
 from entrypoint.prepare.install import digest
 from entrypoint.prepare.listing import Listing
 from entrypoint.prepare.manifest import manifest_table, read_manifest
+from entrypoint.prepare.transport.download import bytes_here, read_record, sha256_of
+from entrypoint.prepare.unpack.extract import crc_of
 from entrypoint.volume import Receipt, Volume
 
 

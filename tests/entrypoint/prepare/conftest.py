@@ -17,11 +17,11 @@ from PIL import Image
 
 from entrypoint.catalog.schema import Catalog
 from entrypoint.catalog.selection import Selection, select
-from entrypoint.prepare.addresses import Addresses
 from entrypoint.prepare.events import Event
-from entrypoint.prepare.fetch import Options
-from entrypoint.prepare.retry import Retry
 from entrypoint.prepare.run import Outcome, prepare
+from entrypoint.prepare.transport.addresses import Addresses
+from entrypoint.prepare.transport.fetch import Options
+from entrypoint.prepare.transport.retry import Retry
 from entrypoint.sample.hub import Hub, Library, Respond
 from entrypoint.volume import Volume
 

@@ -6,8 +6,8 @@ import tomllib
 import pytest
 
 from entrypoint.catalog.schema import Catalog
-from entrypoint.prepare.addresses import Addresses
 from entrypoint.prepare.freeze import freeze
+from entrypoint.prepare.transport.addresses import Addresses
 from libmoe.config.errors import UnavailableError
 
 

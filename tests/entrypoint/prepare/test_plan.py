@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entrypoint.catalog.schema import Artifact
-from entrypoint.prepare.addresses import Addresses
-from entrypoint.prepare.fetch import Options
 from entrypoint.prepare.pipeline import IN_FLIGHT
 from entrypoint.prepare.plan import make_plan
 from entrypoint.prepare.run import prepare
+from entrypoint.prepare.transport.addresses import Addresses
+from entrypoint.prepare.transport.fetch import Options
 from entrypoint.volume import Volume
 from libmoe.config.errors import VolumeError
 
