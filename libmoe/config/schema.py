@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from libmoe.config.placement import LayerChoice
+
 PositiveInt = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -44,6 +46,24 @@ class ModelConfig(_Settings):
         -2, description="Which hidden state of the tower is read; layers after it are not computed."
     )
     connector_activation: str = "gelu"
+    image_mean: tuple[Fraction, Fraction, Fraction] = Field(
+        (0.5, 0.5, 0.5), description="Colour (of 0 to 1) that the tower was trained to see as zero."
+    )
+    image_std: tuple[Fraction, Fraction, Fraction] = Field(
+        (0.5, 0.5, 0.5), description="What a colour's distance from the mean is divided by."
+    )
+    attention: Literal["sdpa", "flash_attention_2", "eager"] = Field(
+        "sdpa",
+        description="How tower and language model compute attention; flash_attention_2 needs its package, "
+        "a GPU and bf16, and its backward pass does not repeat bit for bit.",
+    )
+
+
+class MoELayersConfig(_Settings):
+    """Which layers of a part get experts, where ``moe.where`` names the part; layers count from 0."""
+
+    vision: LayerChoice = Field(default="all", description='"all", [0, 2, 5], "4-11" or "every 2".')
+    language: LayerChoice = Field(default="all", description='"all", [0, 2, 5], "4-11" or "every 2".')
 
 
 class MoEConfig(_Settings):
@@ -54,11 +74,25 @@ class MoEConfig(_Settings):
     ] = Field(default="none", description="The routing algorithm (docs/moe.md); none: a dense model.")
     experts: PositiveInt = 6
     top_k: PositiveInt = 3
-    where: tuple[Literal["vision", "connector"], ...] = ("vision", "connector")
+    where: tuple[Part, ...] = ("vision", "connector")
+    layers: MoELayersConfig = MoELayersConfig()
     balance_coefficient: NonNegative = 0.01
     z_coefficient: NonNegative = 0.001
     router_std: NonNegative = Field(
         default=0.02, description="Standard deviation of the router's initial weights."
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = Field(
+        default=None, description="Of what upcycling draws (routers, noise, redrawn units); unset: the run's."
+    )
+    expert_noise: NonNegative = Field(
+        default=0.0,
+        description="Noise that sets copied experts apart, as a share of each tensor's standard deviation; "
+        "an upcycled model then no longer starts as the dense one.",
+    )
+    redrawn: Fraction = Field(
+        default=0.0,
+        description="Share of each expert's hidden units that are drawn anew (drop-upcycling, "
+        "arXiv:2502.19261); an upcycled model then no longer starts as the dense one.",
     )
 
 
