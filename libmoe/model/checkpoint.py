@@ -22,7 +22,7 @@ def load_checkpoint(folder: Path) -> tuple[LibmoeForConditionalGeneration, Llava
         ConfigError: the folder is missing, is not libmoe's, or its tensors do not fit its configuration.
         DataError: its weights are damaged.
     """
-    config = _saved_config(folder)
+    config = saved_config(folder)
     disable_progress_bar()
     try:
         processor = LlavaProcessor.from_pretrained(folder, local_files_only=True)
@@ -36,7 +36,12 @@ def load_checkpoint(folder: Path) -> tuple[LibmoeForConditionalGeneration, Llava
     return model, processor
 
 
-def _saved_config(folder: Path) -> LibmoeConfig:
+def saved_config(folder: Path) -> LibmoeConfig:
+    """The configuration of a model that was saved in ``folder``.
+
+    Raises:
+        ConfigError: there is none, or it is not libmoe's.
+    """
     path = folder / "config.json"
     if not path.is_file():
         raise ConfigError(
