@@ -18,6 +18,7 @@ COMMANDS = {
     "status": "What the volume holds.",
     "train": "Train one stage or all three with DeepSpeed.",
     "generate": "Answer a prompt about an image with a trained model.",
+    "doctor": "What is wrong with this machine, and what to do.",
     "config": "Show the settings of a run and where each came from.",
     "demo": "The whole job on this machine's CPU with the bundled sample.",
 }

@@ -1,0 +1,42 @@
+"""``libmoe doctor``: look at this machine, say what is wrong and what to do."""
+
+import os
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option("--data-dir", type=click.Path(path_type=Path), help="The data volume.  [default: /data]")
+@click.option("--gpus", help="As `train` takes it: 0,1, a number, all, or cpu.  [default: all there are]")
+@click.option("--network", is_flag=True, help="Ask every host of the catalogue, too.")
+@click.option("--catalog", "catalog_name", default="guide", show_default=True, help="A name or a TOML file.")
+@click.option("--mirror", metavar="URL", help="Ask URL/host/path for https://host/path (http or file).")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, with all packages.")
+def command(
+    data_dir: Path | None,
+    gpus: str | None,
+    network: bool,
+    catalog_name: str,
+    mirror: str | None,
+    as_json: bool,
+) -> None:
+    """What is wrong with this machine and what to do. Exits with 78 if something would stop a run."""
+    from entrypoint import console
+    from entrypoint.catalog.load import load_catalog
+    from entrypoint.doctor.examination import examine
+    from entrypoint.prepare.transport.addresses import Addresses
+    from entrypoint.volume import Volume, default_data_dir
+
+    volume = Volume((data_dir or default_data_dir()).absolute())
+    addresses = Addresses(mirror, os.environ.get("HF_ENDPOINT"), os.environ.get("HF_TOKEN"))
+    found = examine(volume, gpus, load_catalog(catalog_name) if network else None, addresses)
+    if as_json:
+        console.result(found.as_dict())
+    else:
+        rows = [(one.check, one.verdict, one.found) for one in found.findings]
+        console.table("This machine", ("check", "verdict", "found"), rows)
+        for one in found.findings:
+            if one.remedy:
+                console.say(f"{one.check}: {one.remedy}")
+    found.require_health()
