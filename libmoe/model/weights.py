@@ -10,26 +10,25 @@ from libmoe.config.errors import ConfigError
 from libmoe.model.config import LibmoeConfig
 from libmoe.model.modeling import LibmoeForConditionalGeneration
 from libmoe.model.skeleton import skeleton
-from libmoe.moe import has_experts, upcycle
+from libmoe.moe import upcycle
 
 
 def load(
     config: LibmoeConfig, state: Mapping[str, Tensor], origin: str, seed: int, dtype: torch.dtype
 ) -> LibmoeForConditionalGeneration:
-    """The model of ``config`` holding ``state``; a dense state is upcycled where the model has experts.
+    """The model of ``config`` holding ``state``; where it is dense and the model has experts, upcycled.
 
     The result is the same on every rank and under every ZeRO stage; ZeRO-3, where configured, partitions it.
 
     Args:
         origin: names the state in errors.
-        seed: of the new routers.
+        seed: of what upcycling draws, unless the settings of the experts have their own.
 
     Raises:
         ConfigError: a tensor is missing, left over or of another shape.
     """
-    outline = skeleton(config)
-    if not has_experts(state, outline):
-        state = upcycle(state, outline, seed)
+    outline, moe = skeleton(config), config.moe_settings
+    state = upcycle(state, outline, seed if moe.seed is None else moe.seed, moe.expert_noise, moe.redrawn)
     _check(state, outline, origin)
     if is_deepspeed_zero3_enabled():
         import deepspeed
