@@ -1,23 +1,11 @@
 """The run folder, as the launcher sees it: what is done, what can go on, and what must not be mixed."""
 
-import re
-from pathlib import Path
 
 from libmoe.config.errors import ConfigError, VolumeError
 from libmoe.config.run import RunSpec
 
-_FREE = {"data.workers", "train.save_steps", "train.save_total_limit"}
+_FREE = {"data.workers", "train.save_steps", "train.save_total_limit", "train.router_statistics_steps"}
 """Settings that may change between a run and its continuation: they change no result."""
-
-
-def latest_checkpoint(run_dir: Path) -> Path | None:
-    """The newest ``checkpoints/step-<n>``; a checkpoint has that name only when it is whole."""
-    found = {
-        int(match[1]): path
-        for path in (run_dir / "checkpoints").glob("step-*")
-        if (match := re.fullmatch(r"step-(\d+)", path.name))
-    }
-    return found[max(found)] if found else None
 
 
 def is_done(spec: RunSpec) -> bool:

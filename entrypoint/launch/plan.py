@@ -4,7 +4,6 @@ from pathlib import Path
 
 from entrypoint.launch import provenance
 from entrypoint.launch.batch import accumulation_steps
-from entrypoint.launch.folder import latest_checkpoint
 from entrypoint.launch.world import Devices
 from entrypoint.volume import Volume
 from libmoe.config.annotations import META_ROWS, META_SHA256
@@ -16,15 +15,12 @@ from libmoe.config.stages import STAGES
 
 
 def plan_stage(
-    resolved: Resolved, volume: Volume, runs: Path, devices: Devices, init_from: Path | None, resume: str
+    resolved: Resolved, volume: Volume, runs: Path, devices: Devices, init_from: Path | None
 ) -> RunSpec:
-    """The manifest of one stage under ``runs/<stage>``; nothing is written.
-
-    Args:
-        resume: ``auto`` (the newest whole checkpoint, if any), ``never``, or a checkpoint's folder.
+    """The manifest of one stage under ``runs/<stage>``, from its first step on; nothing is written.
 
     Raises:
-        ConfigError: the batch does not split over the ranks, or there is no checkpoint at ``resume``.
+        ConfigError: the batch does not split over the ranks.
         DataError: the annotations or the base weights are not on the volume.
     """
     config = resolved.config
@@ -37,7 +33,7 @@ def plan_stage(
         run_dir=run_dir,
         annotations=_annotations(volume, config.data.annotations, config.stage),
         init_from=init_from or _previous_model(runs, config.stage),
-        resume_from=_resume_from(run_dir, resume),
+        resume_from=None,
         accumulation_steps=accumulation_steps(
             config.train.global_batch_size, config.train.micro_batch_size, devices.world.size
         ),
@@ -100,14 +96,3 @@ def _check_base(model: ModelConfig, volume: Volume) -> None:
                 f"The volume {volume.root} does not hold models/{name}, which the model is built from: "
                 "run `libmoe prepare` for this stage first."
             )
-
-
-def _resume_from(run_dir: Path, resume: str) -> Path | None:
-    if resume == "never":
-        return None
-    if resume == "auto":
-        return latest_checkpoint(run_dir)
-    checkpoint = Path(resume).absolute()
-    if not checkpoint.is_dir():
-        raise ConfigError(f"There is no checkpoint at {checkpoint}; --resume wants auto, never or a folder.")
-    return checkpoint

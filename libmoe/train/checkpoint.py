@@ -6,7 +6,9 @@ from pathlib import Path
 
 import torch.distributed as dist
 
-from libmoe.train.ranks import is_first
+from libmoe.config.manifest import CheckpointManifest, Entry, hashed, written_by
+from libmoe.config.run import RunSpec
+from libmoe.train.ranks import gather_objects, is_first
 
 _STEP = "step-"
 
@@ -15,8 +17,7 @@ def publish(draft: Path, final: Path) -> None:
     """Gives a finished folder its final name, in the place of any older one."""
     for folder, _, files in os.walk(draft):
         for name in files:
-            (Path(folder) / name).chmod(0o644)  # safetensors' own is for the owner alone
-            _sync(Path(folder) / name)
+            _make_durable(Path(folder) / name)
         _sync(Path(folder))
     if final.exists():
         old = final.with_name(f".old-{final.name}")
@@ -26,6 +27,11 @@ def publish(draft: Path, final: Path) -> None:
     else:
         draft.rename(final)
     _sync(final.parent)
+
+
+def _make_durable(path: Path) -> None:
+    path.chmod(0o644)  # safetensors' own is for the owner alone
+    _sync(path)
 
 
 def _sync(path: Path) -> None:
@@ -39,9 +45,11 @@ def _sync(path: Path) -> None:
 class Checkpoints:
     """``<run>/checkpoints``: whole ones as ``step-<n>``, the one under way below ``drafts``."""
 
-    def __init__(self, run_dir: Path, keep: int) -> None:
-        self._folder = run_dir / "checkpoints"
-        self._keep = keep
+    def __init__(self, spec: RunSpec) -> None:
+        self._folder = spec.run_dir / "checkpoints"
+        self._keep = spec.config.train.save_total_limit
+        self._ranks = spec.world.size
+        self._zero_stage = spec.config.train.zero.stage
 
     @property
     def drafts(self) -> Path:
@@ -58,16 +66,32 @@ class Checkpoints:
         return self.drafts / f"checkpoint-{step}"
 
     def publish(self, step: int) -> None:
-        """Renames the finished draft of a step, removes the oldest beyond the limit. For every rank."""
-        dist.barrier()  # every rank has written its part
+        """Seals the finished draft of a step, renames it, removes those beyond the limit. For every rank."""
+        draft = self.draft_of(step)
+        dist.barrier()  # the first rank has made the folder
+        files = self._seal_own(draft)
         if is_first():
-            publish(self.draft_of(step), self._folder / f"{_STEP}{step}")
-            self._prune()
+            manifest = CheckpointManifest(
+                step=step, ranks=self._ranks, zero_stage=self._zero_stage, files=dict(sorted(files.items()))
+            )
+            _make_durable(manifest.write(draft))
+            publish(draft, self._folder / f"{_STEP}{step}")
+            self._prune(step)
         dist.barrier()  # nobody goes on before the checkpoint is there
 
-    def _prune(self) -> None:
+    def _seal_own(self, draft: Path) -> dict[str, Entry]:
+        """Every rank makes durable and hashes what it wrote; the entries of all."""
+        own = written_by(dist.get_rank(), draft)
+        for name in own:
+            _make_durable(draft / name)
+        shares = gather_objects(hashed(draft, own))
+        return {name: entry for share in shares for name, entry in share.items()}
+
+    def _prune(self, newest: int) -> None:
+        """Keeps the newest; one of a later step is of a future that this run has left, or is damaged."""
         steps = sorted(int(path.name.removeprefix(_STEP)) for path in self._folder.glob(f"{_STEP}*"))
-        for step in steps[: -self._keep]:
+        kept = [step for step in steps if step <= newest][-self._keep :]
+        for step in {*steps} - {*kept}:
             gone = self.drafts / f"{_STEP}{step}"
             (self._folder / f"{_STEP}{step}").rename(gone)  # a half-removed checkpoint must not look whole
             shutil.rmtree(gone)

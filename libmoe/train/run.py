@@ -30,7 +30,7 @@ def run(spec: RunSpec, say: Say) -> None:
         LibmoeError: as the parts that it is made of.
     """
     stage, train = spec.config.stage, spec.config.train
-    checkpoints = Checkpoints(spec.run_dir, train.save_total_limit)
+    checkpoints = Checkpoints(spec)
     make_repeatable(spec.config.seed, spec.world.device)
     disable_progress_bar()
     compile_nothing()

@@ -3,16 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from entrypoint.launch.folder import check_continues, latest_checkpoint, start
+from entrypoint.launch.folder import check_continues, start
 from libmoe.config.errors import ConfigError, VolumeError
 from libmoe.config.run import RunSpec
-
-
-def test_the_newest_checkpoint_is_by_number_and_drafts_do_not_count(tmp_path: Path) -> None:
-    assert latest_checkpoint(tmp_path) is None
-    for name in ("step-9", "step-10", "step-11.draft", "other"):
-        (tmp_path / "checkpoints" / name).mkdir(parents=True)
-    assert latest_checkpoint(tmp_path) == tmp_path / "checkpoints" / "step-10"
 
 
 def test_a_run_is_not_continued_with_other_settings_or_data(manifest: Callable[..., RunSpec]) -> None:
