@@ -138,6 +138,9 @@ class TrainConfig(_Settings):
     activation_checkpointing: bool = True
     save_steps: PositiveInt = 500
     save_total_limit: PositiveInt = 1
+    router_statistics_steps: Annotated[int, Field(ge=0)] = Field(
+        default=50, description="Statistics of the routers in the first step and every so many; 0: never."
+    )
     zero: ZeroConfig
 
 

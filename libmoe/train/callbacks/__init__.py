@@ -15,6 +15,7 @@ from libmoe.train.callbacks.meter import Meter
 from libmoe.train.callbacks.metrics_file import MetricsFile
 from libmoe.train.callbacks.progress import Progress
 from libmoe.train.callbacks.record import Sink
+from libmoe.train.callbacks.router_statistics import RouterStatisticsCallback, router_statistics
 from libmoe.train.callbacks.tensorboard import TensorBoard
 from libmoe.train.callbacks.unlabelled import UnlabelledReport
 from libmoe.train.checkpoint import Checkpoints
@@ -28,11 +29,13 @@ def training_callbacks(
     """All callbacks of a run, in the order in which they are called; and the one that knows how it ended."""
     meter = Meter(spec.config.moe, _sinks(spec, say) if is_first() else [])
     guard, unlabelled, interruption = DivergenceGuard(), UnlabelledReport(say), Interruption()
+    routers = _routers(spec)
     callbacks = [
         DataOrder(sampler),
-        FactsTap([meter.hear, guard.hear, unlabelled.hear]),
+        FactsTap([meter.hear, guard.hear, unlabelled.hear, *(one.hear for one in routers)]),
         guard,
         meter,
+        *routers,
         unlabelled,
         interruption,
         CheckpointPublisher(checkpoints, processor),
@@ -47,6 +50,14 @@ def _sinks(spec: RunSpec, say: Say) -> list[Sink]:
         TensorBoard(spec.run_dir / "tensorboard", start),
         Progress(spec.config.stage, say),
     ]
+
+
+def _routers(spec: RunSpec) -> list[RouterStatisticsCallback]:
+    """Nothing where there are no routers, or nobody wants to know."""
+    every = spec.config.train.router_statistics_steps
+    if spec.config.moe.name == "none" or not every:
+        return []
+    return [router_statistics(spec.run_dir, _step_of(spec), every)]
 
 
 def _step_of(spec: RunSpec) -> int:

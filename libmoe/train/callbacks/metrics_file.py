@@ -1,32 +1,21 @@
-"""``metrics.jsonl``: a line a step; floats are written so that they read back exactly."""
+"""``metrics.jsonl``: a line a step."""
 
-import json
 from pathlib import Path
 
 from libmoe.train.callbacks.record import StepRecord
+from libmoe.train.callbacks.step_lines import StepLines
 
 
 class MetricsFile:
-    """Appends to the file of the run; what lies behind ``start`` (the step resumed from) is dropped."""
+    """What is known of each step; ``start`` is the step resumed from."""
 
     def __init__(self, path: Path, start: int) -> None:
-        kept = _lines_up_to(path, start)
-        draft = path.with_suffix(".draft")
-        draft.write_text("".join(kept))
-        draft.replace(path)
-        self._file = path.open("a", buffering=1)
+        self._lines = StepLines(path, start)
 
     def write(self, record: StepRecord, last_step: int) -> None:
         """See ``Sink``."""
-        self._file.write(json.dumps(record.known(), allow_nan=False) + "\n")
+        self._lines.write(record.known())
 
     def close(self) -> None:
         """See ``Sink``."""
-        self._file.close()
-
-
-def _lines_up_to(path: Path, step: int) -> list[str]:
-    if not path.exists():
-        return []
-    whole = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-    return [line for line in whole if json.loads(line)["step"] <= step]
+        self._lines.close()

@@ -103,6 +103,17 @@ def test_the_losses_of_stage_3_add_up(sft):
         assert line["balance_loss"] >= 3 * 0.95  # three layers, 1 each where the load is even
 
 
+def test_the_routers_of_stage_3_are_told_of(pft, sft):
+    (line,) = [json.loads(line) for line in (sft.run_dir / "router.jsonl").read_text().splitlines()]
+    assert line["step"] == 1
+    *tower, connector = line["layers"].values()
+    images = sft.metrics[0]["images"]  # of both ranks, in 16 tokens each, at ten tiles of the tower
+    assert connector["tokens"] == 16 * images
+    assert [layer["tokens"] for layer in tower] == [160 * images] * 2
+    assert connector["load"] != [0] * 6
+    assert not (pft.run_dir / "router.jsonl").exists()
+
+
 def test_a_rank_with_text_alone_waits_for_nobody(sft):
     """Three rows without image and 48 with one: seven steps, in one of which a rank has no image."""
     assert len(sft.metrics) == 7
