@@ -5,8 +5,10 @@ The recipes, the presets, ``--config`` files, ``--set`` and the documentation al
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
+from libmoe.config import algorithms
 from libmoe.config.placement import LayerChoice
 
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -15,6 +17,7 @@ NonNegative = Annotated[float, Field(ge=0)]
 
 Stage = Literal["pretrain", "pft", "sft"]
 Part = Literal["vision", "connector", "language"]
+Compat = Literal["published", "upstream"]
 
 
 class _Settings(BaseModel):
@@ -69,9 +72,16 @@ class MoELayersConfig(_Settings):
 class MoEConfig(_Settings):
     """Which dense MLPs become mixtures of experts, and how tokens are routed."""
 
-    name: Literal[
-        "none", "smoe", "smoe_sigmoidgating", "xmoe", "smoe_share", "smoe_sharev3", "smoe_tcmoe"
-    ] = Field(default="none", description="The routing algorithm (docs/moe.md); none: a dense model.")
+    plugin: str | None = Field(
+        default=None,
+        description="Module (`package.module`, or the path of a .py file) that registers further algorithms.",
+    )
+    name: str = Field(default="none", description="The routing algorithm (docs/moe.md); none: a dense model.")
+    compat: Compat = Field(
+        default="published",
+        description="published: the algorithm as its paper has it; upstream: as the released LibMoE "
+        "checkpoints were trained.",
+    )
     experts: PositiveInt = 6
     top_k: PositiveInt = 3
     where: tuple[Part, ...] = ("vision", "connector")
@@ -111,6 +121,31 @@ class DataConfig(_Settings):
         description="Batches hold rows of one kind (with or without image) and of similar length."
     )
     workers: Annotated[int, Field(ge=0)] = Field(2, description="Loader processes of each rank.")
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str, info: ValidationInfo) -> str:
+        advice = algorithms.advice(name) if info.data.get("plugin") is None else None
+        if advice is not None:
+            raise PydanticCustomError("unknown_algorithm", "{advice}", {"advice": advice})
+        return name
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_default(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("name") == "aux_free":
+            return {"balance_coefficient": 1e-4, **values}
+        return values
+
+    @model_validator(mode="after")
+    def _causal(self) -> "MoEConfig":
+        if self.name == "expert_choice" and "language" in self.where:
+            raise PydanticCustomError(
+                "not_causal",
+                "expert_choice looks at all tokens of a sequence, so that a language model would see its "
+                "future: take language out of moe.where or choose another moe.name",
+            )
+        return self
 
 
 class ZeroConfig(_Settings):

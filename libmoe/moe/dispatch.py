@@ -27,16 +27,21 @@ class Segments:
     dropped_TK: Tensor | None = None
 
     @classmethod
-    def of(cls, expert_TK: Tensor, experts: int, dropped_TK: Tensor | None = None) -> "Segments":
+    def of(
+        cls, expert_TK: Tensor, experts: int, dropped_TK: Tensor | None = None, rows: int | None = None
+    ) -> "Segments":
         """Sorts the assignments of ``expert_TK`` by expert; needs no host synchronisation.
 
         Args:
             dropped_TK: marks the slots without expert, where ``expert_TK`` holds ``experts``; None: there are
                 none.
+            rows: how many slots are not dropped, where the caller knows; only those then get a row.
         """
         sorted_A, order_A = expert_TK.flatten().sort(stable=True)
         inverse_A = torch.empty_like(order_A)
         inverse_A[order_A] = torch.arange(len(order_A), device=order_A.device)
+        if rows is not None:
+            sorted_A, order_A, inverse_A = sorted_A[:rows], order_A[:rows], inverse_A.clamp(max=rows - 1)
         expert_E = torch.arange(experts, device=expert_TK.device)
         end_E = torch.searchsorted(sorted_A, expert_E, right=True, out_int32=True)
         return cls(order_A, inverse_A, end_E, expert_TK.shape[1], dropped_TK)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from libmoe.config.schema import MoEConfig
 from libmoe.moe.dispatch import Segments
 from libmoe.moe.experts import experts_like
-from libmoe.moe.losses import balance_loss, ride, z_loss
+from libmoe.moe.losses import ride, z_loss
 from libmoe.moe.routers import Routing, make_router
 
 
@@ -29,7 +29,7 @@ class MoEMLP(nn.Module):
         """
         super().__init__()
         self.experts = experts_like(dense, settings.experts)
-        self.router = make_router(self.experts.in_features, settings)
+        self.router = make_router(self.experts.in_features, settings, self.experts.out_features)
         self.balance_coefficient = settings.balance_coefficient
         self.z_coefficient = settings.z_coefficient
         self.balance_loss = None
@@ -37,11 +37,15 @@ class MoEMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x_TD = x.reshape(-1, x.shape[-1])
-        routing = self.router.choose(self.router(x_TD))
-        segments = Segments.of(routing.expert_TK, self.router.experts, routing.dropped_TK)
+        sequence = x.shape[-2]
+        routing = self.router.route(x_TD, sequence)
+        segments = Segments.of(routing.expert_TK, self.router.experts, routing.dropped_TK, routing.rows)
         y_AD = self.experts(segments.dispatch(x_TD), segments.end_E)
         y_TD = segments.combine(y_AD, routing.weight_TK)
-        y_TD = self._with_losses(y_TD, routing, sequence=x.shape[-2])
+        beside_TD = self.router.beside(x_TD, routing)
+        if beside_TD is not None:
+            y_TD = y_TD + beside_TD
+        y_TD = self._with_losses(y_TD, routing, sequence)
         return y_TD.view(*x.shape[:-1], y_TD.shape[-1])
 
     def _with_losses(self, y_TD: Tensor, routing: Routing, sequence: int) -> Tensor:
@@ -49,9 +53,7 @@ class MoEMLP(nn.Module):
         if not routing.logits_TE.requires_grad or not len(y_TD):
             return y_TD
         if self.balance_coefficient:
-            shape = (-1, sequence)
-            slots_TK = routing.expert_TK if routing.balanced_TK is None else routing.balanced_TK
-            balance = balance_loss(routing.probability_TE.unflatten(0, shape), slots_TK.unflatten(0, shape))
+            balance = self.router.balance(routing, sequence)
             self.balance_loss = balance.detach()
             y_TD = ride(y_TD, self.balance_coefficient * balance)
         if self.z_coefficient:
@@ -59,10 +61,19 @@ class MoEMLP(nn.Module):
             self.z_loss = z.detach()
             y_TD = ride(y_TD, self.z_coefficient * z)
         if routing.own_loss is not None:
-            y_TD = ride(y_TD, routing.own_loss)
+            y_TD = ride(y_TD, routing.own_loss, scheduled=False)
         return y_TD
 
 
 def moe_layers(model: nn.Module) -> Iterator[tuple[str, MoEMLP]]:
     """Every mixture-of-experts layer in ``model`` with its dotted path, in order of construction."""
     return ((path, module) for path, module in model.named_modules() if isinstance(module, MoEMLP))
+
+
+def after_step(model: nn.Module, progress: float) -> None:
+    """Tells every router that an optimizer step is done; ``progress`` is the share of training behind it.
+
+    Every rank calls it after every step, for some algorithms add up over ranks what they counted.
+    """
+    for _, layer in moe_layers(model):
+        layer.router.after_step(progress)

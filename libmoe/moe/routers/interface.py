@@ -1,14 +1,14 @@
-"""What a routing algorithm is: a module that sends each token to experts, known by a name."""
+"""What a routing algorithm is: a module that sends each token to experts."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from libmoe.config.errors import ConfigError, nearest
 from libmoe.config.schema import MoEConfig
+from libmoe.moe.losses import balance_loss
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,18 @@ class Routing:
     expert. As many slots as are to be balanced."""
     dropped_TK: Tensor | None = None
     """Slots that no expert computes and that add nothing; None where the algorithm drops none."""
+    rows: int | None = None
+    """How many slots are not dropped, where that is known without looking at them."""
+    beside_TN: Tensor | None = None
+    """Weights of what the algorithm itself adds to the experts' output; see ``Router.beside``."""
     own_loss: Tensor | None = None
     """A scalar loss of the algorithm's own, with its coefficient; None where it has none."""
+
+    def balance(self, sequence: int, cost_E: Tensor | None = None) -> Tensor:
+        """See ``balance_loss``; every ``sequence`` tokens are one sequence."""
+        slots_TK = self.expert_TK if self.balanced_TK is None else self.balanced_TK
+        shape = (-1, sequence)
+        return balance_loss(self.probability_TE.unflatten(0, shape), slots_TK.unflatten(0, shape), cost_E)
 
 
 class Router(nn.Module, ABC):
@@ -41,6 +51,9 @@ class Router(nn.Module, ABC):
     The two are apart because ZeRO-3 counts the gradients that enter a module: it has to return one tensor,
     which every rank uses in every step, or ranks wait for each other for ever.
     """
+
+    elsewhere: ClassVar[str | None] = None
+    """The algorithm that takes its place where a layer's output is not as wide as its input; None: itself."""
 
     def __init__(self, width: int, settings: MoEConfig) -> None:
         super().__init__()
@@ -57,8 +70,30 @@ class Router(nn.Module, ABC):
     def choose(self, logits_TE: Tensor) -> Routing:
         """The decision that the logits lead to."""
 
+    def route(self, x_TD: Tensor, sequence: int) -> Routing:
+        """The decision for tokens ``(T, D)``; every ``sequence`` of them are one sequence."""
+        return self.choose(self(x_TD))
+
+    def beside(self, x_TD: Tensor, routing: Routing) -> Tensor | None:
+        """What is added to the experts' output, ``(T, D)``; None where the algorithm adds nothing."""
+        return None
+
+    def balance(self, routing: Routing, sequence: int) -> Tensor:
+        """The balance loss of a decision for at least one token, without its coefficient."""
+        return routing.balance(sequence)
+
+    def follow(self, position: int) -> bool:
+        """Told that it is the ``position``-th of a part's layers; whether it wants to know of the others."""
+        return False
+
+    def after_step(self, progress: float) -> None:
+        """Called on every rank after each optimizer step; ``progress`` is the share of training done."""
+
     def initial_weights(self, generator: torch.Generator) -> dict[str, Tensor]:
-        """Values to start training from, by parameter name: N(0, std) on the CPU in float32."""
+        """Values to start training from, by name: N(0, std) for parameters, on the CPU in float32.
+
+        An algorithm with buffers adds theirs.
+        """
         return {
             name: torch.empty(parameter.shape, device="cpu").normal_(0.0, self.std, generator=generator)
             for name, parameter in self.named_parameters()
@@ -66,32 +101,3 @@ class Router(nn.Module, ABC):
 
     def extra_repr(self) -> str:
         return f"width={self.width}, experts={self.experts}, top_k={self.top_k}"
-
-
-_ROUTERS: dict[str, type[Router]] = {}
-
-
-def register_router(name: str) -> Callable[[type[Router]], type[Router]]:
-    """Class decorator that makes an algorithm selectable as ``moe.name``."""
-
-    def add(router: type[Router]) -> type[Router]:
-        _ROUTERS[name] = router
-        return router
-
-    return add
-
-
-def make_router(width: int, settings: MoEConfig) -> Router:
-    """The router that ``settings.name`` asks for.
-
-    Raises:
-        ConfigError: no algorithm has this name, or top_k exceeds the number of experts.
-    """
-    if settings.name not in _ROUTERS:
-        raise ConfigError(f"Unknown moe.name {settings.name!r}: {nearest(settings.name, _ROUTERS)}")
-    if settings.top_k > settings.experts:
-        raise ConfigError(
-            f"moe.top_k is {settings.top_k} but there are only {settings.experts} experts: "
-            "lower moe.top_k or raise moe.experts."
-        )
-    return _ROUTERS[settings.name](width, settings)

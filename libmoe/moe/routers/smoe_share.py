@@ -5,8 +5,9 @@ from torch import Tensor
 
 from libmoe.config.errors import ConfigError
 from libmoe.config.schema import MoEConfig
-from libmoe.moe.routers.interface import Routing, register_router
+from libmoe.moe.routers.interface import Routing
 from libmoe.moe.routers.linear import LinearRouter
+from libmoe.moe.routers.registry import register_router
 from libmoe.moe.routers.shares import shares
 
 

@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-from libmoe.moe.routers.interface import register_router
+from libmoe.moe.routers.registry import register_router
 from libmoe.moe.routers.smoe_share import SharedExpertRouter
 
 

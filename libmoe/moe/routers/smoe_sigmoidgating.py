@@ -3,8 +3,9 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-from libmoe.moe.routers.interface import Routing, register_router
+from libmoe.moe.routers.interface import Routing
 from libmoe.moe.routers.linear import LinearRouter
+from libmoe.moe.routers.registry import register_router
 from libmoe.moe.routers.shares import shares
 
 

@@ -5,12 +5,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from libmoe.config.schema import MoEConfig
-from libmoe.moe.routers.interface import Router, Routing, register_router
+from libmoe.moe.routers.interface import Router, Routing
+from libmoe.moe.routers.registry import register_router
 from libmoe.moe.routers.shares import shares
 
-_TEMPERATURE = 0.3
-_NORM = 1.5
-_SMALLEST = 1e-4
+TEMPERATURE = 0.3
+NORM = 1.5
+SMALLEST = 1e-4
 """Reduced tokens shorter than this are divided by it, which bounds the gradient of a token of zeros."""
 
 
@@ -30,19 +31,25 @@ class CosineRouter(Router):
     reads.
     """
 
+    fewest_dimensions = 2
+
     def __init__(self, width: int, settings: MoEConfig) -> None:
         super().__init__(width, settings)
-        dimensions = max(2, settings.experts // 2)
+        dimensions = max(self.fewest_dimensions, settings.experts // 2)
         self.reduction = nn.Parameter(torch.empty(dimensions, width))
         self.embedding = nn.Parameter(torch.empty(settings.experts, dimensions))
         nn.init.normal_(self.reduction, std=settings.router_std)
         nn.init.normal_(self.embedding)
 
-    def forward(self, x_TD: Tensor) -> Tensor:
+    def reduce(self, x_TD: Tensor) -> Tensor:
+        """Wr x ``(T, R)``, in float32 at least."""
         dtype = torch.promote_types(x_TD.dtype, torch.float32)
-        reduced_TR = F.linear(x_TD.to(dtype), self.reduction.to(dtype))
-        embedding_ER = F.normalize(self.embedding.to(dtype), dim=-1)
-        return F.linear(F.normalize(reduced_TR, dim=-1, eps=_SMALLEST), embedding_ER) / _TEMPERATURE
+        return F.linear(x_TD.to(dtype), self.reduction.to(dtype))
+
+    def forward(self, x_TD: Tensor) -> Tensor:
+        reduced_TR = self.reduce(x_TD)
+        embedding_ER = F.normalize(self.embedding.to(reduced_TR.dtype), dim=-1)
+        return F.linear(F.normalize(reduced_TR, dim=-1, eps=SMALLEST), embedding_ER) / TEMPERATURE
 
     def choose(self, logits_TE: Tensor) -> Routing:
         expert_TK, weight_TK = shares(logits_TE.log_softmax(-1), self.top_k)
@@ -52,4 +59,4 @@ class CosineRouter(Router):
         """As every router's, but embeddings are uniform in direction and of norm 1.5."""
         weights = super().initial_weights(generator)
         direction = torch.empty_like(weights["embedding"]).normal_(generator=generator)
-        return weights | {"embedding": _NORM * F.normalize(direction, dim=-1)}
+        return weights | {"embedding": NORM * F.normalize(direction, dim=-1)}

@@ -35,6 +35,12 @@ class Algorithm:
     """How far, relatively, its start is from the dense layer."""
     stir: float = 0.0
     """Noise on the router that leads it away from its start, where it chooses what it does not at first."""
+    later: dict[str, float] = field(default_factory=dict)
+    """Settings of a layer that is some way into its training."""
+    moves: tuple[int, ...] | None = None
+    """What its buffer of that name then holds."""
+    competing: bool = False
+    """Tokens of a sequence compete, so that some get nothing and each depends on the others."""
 
 
 def softmax(layer: MoEMLP, x: Tensor) -> Tensor:
@@ -65,6 +71,10 @@ def ternary(layer: MoEMLP, x: Tensor) -> Tensor:
     return positive / (positive.sum(-1, keepdim=True) + null.sum(-1, keepdim=True))
 
 
+def among_experts(layer: MoEMLP, x: Tensor) -> Tensor:
+    return layer.router(x)[..., :EXPERTS].softmax(-1)
+
+
 SHARED = {"order": (0, 3, 1, 2), "rows": {"weight": lambda order: order[1:] - 1}, "fewest": 2}
 ALGORITHMS = [
     Algorithm("smoe", softmax),
@@ -80,6 +90,15 @@ ALGORITHMS = [
         start_error=5e-5,
         stir=0.7,
     ),
+    Algorithm("smoe_plus_plus", among_experts, stir=0.7, later={"cheap_warmup": 0.0}),
+    Algorithm(
+        "aux_free",
+        sigmoid,
+        rows={"weight": lambda order: order, "moves": lambda order: order},
+        later={"bias_update_rate": 0.05},
+        moves=(2, -1, 0, 3),
+    ),
+    Algorithm("expert_choice", softmax, competing=True),
 ]
 
 
@@ -88,4 +107,4 @@ def gradients(layer: nn.Module) -> dict[str, Tensor]:
 
 
 def chosen(layer: MoEMLP, x: Tensor) -> Tensor:
-    return layer.router.choose(layer.router(x.flatten(0, 1))).expert_TK
+    return layer.router.route(x.flatten(0, 1), x.shape[1]).expert_TK

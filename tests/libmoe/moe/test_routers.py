@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from libmoe.config.errors import ConfigError
 from libmoe.config.schema import MoEConfig
 from libmoe.moe import Router, Routing, register_router
-from libmoe.moe.routers import interface, make_router
+from libmoe.moe.routers import make_router, registry
 
 
 @pytest.fixture
@@ -30,11 +30,11 @@ def own_router() -> Iterator[type[Router]]:
             return Routing(expert_TK, torch.ones(expert_TK.shape), logits_TE, logits_TE.softmax(-1))
 
     yield FirstExperts
-    del interface._ROUTERS["first-experts"]
+    del registry._ROUTERS["first-experts", "published"]
 
 
 def test_an_algorithm_from_outside_is_known_by_its_name(own_router: type[Router]) -> None:
-    settings = MoEConfig(name="smoe", experts=4, top_k=2).model_copy(update={"name": "first-experts"})
+    settings = MoEConfig(name="first-experts", experts=4, top_k=2)
     router = make_router(8, settings)
     assert isinstance(router, own_router)
     assert router.choose(router(torch.zeros(3, 8))).expert_TK.tolist() == [[0, 1]] * 3
