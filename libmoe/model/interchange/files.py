@@ -1,0 +1,114 @@
+"""Upstream's files as tensors by name, mapped from disk."""
+
+import json
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from libmoe.config.errors import ConfigError, DataError
+from libmoe.model.interchange.names import CONNECTOR, TOWER
+from libmoe.model.sources import read_checkpoint
+
+ADAPTERS = {
+    "mm_projector.bin": (CONNECTOR, CONNECTOR),
+    "clip.bin": (TOWER, "vision_model."),
+}
+"""Connector and tower, which upstream's dense stages save beside the whole model or without one: how the
+names begin in the whole model, and how in the file."""
+
+_PREFIXES = {
+    r"(model\.)?mm_projector\.": CONNECTOR,
+    r"(model\.vision_tower\.)?vision_model\.": TOWER,
+}
+"""How a part's names begin in the files that hold it, and how in the whole model."""
+
+
+def read_upstream(folder: Path) -> dict[str, Tensor]:
+    """All tensors of upstream's folder under the names of its whole model.
+
+    What an adapter's file holds wins, as where upstream loads them.
+
+    Raises:
+        ConfigError: the folder holds no weights, or lacks a file that its index names.
+        DataError: a file is damaged, or holds code instead of tensors.
+    """
+    state: dict[str, Tensor] = {}
+    if has_safetensors(folder):
+        state |= read_checkpoint(folder)
+    else:
+        for name in _bin_files(folder):
+            state |= read_bin(folder / name)
+    for name in ADAPTERS:
+        if (folder / name).is_file():
+            state |= read_bin(folder / name)
+    if not state:
+        raise ConfigError(
+            f"{folder} holds no weights: give the folder that holds upstream's *.safetensors, "
+            f"pytorch_model*.bin or {' and '.join(ADAPTERS)}."
+        )
+    return {_in_whole_model(name): tensor for name, tensor in state.items()}
+
+
+def has_safetensors(folder: Path) -> bool:
+    """Whether a folder holds a whole model as safetensors, in one file or in shards."""
+    return any((folder / f"model.safetensors{suffix}").is_file() for suffix in ("", ".index.json"))
+
+
+def read_bin(path: Path) -> Mapping[str, Tensor]:
+    """The tensors of a file that ``torch.save`` wrote; no code in it is run.
+
+    Raises:
+        ConfigError: there is no such file.
+        DataError: it is damaged, or is anything but tensors by name.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path.parent} has no {path.name}: fetch the checkpoint again.")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        raise DataError(
+            f"{path} is not tensors alone, and reading the rest could run code: save its state dict again, "
+            "or get the file as safetensors."
+        ) from error
+    except Exception as error:  # the unpickler stumbles over damage in any way
+        raise DataError(f"{path} is damaged ({type(error).__name__}): fetch it again.") from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise DataError(f"{path} is no state dict: give a file that maps names to tensors.")
+    return state
+
+
+def read_json(path: Path) -> dict:
+    """A JSON object.
+
+    Raises:
+        ConfigError: there is no such file.
+        DataError: it is something else.
+    """
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise ConfigError(f"There is no {path}: give the folder of a checkpoint.") from error
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path} is damaged: fetch it again.") from error
+
+
+def _bin_files(folder: Path) -> list[str]:
+    index = folder / "pytorch_model.bin.index.json"
+    if index.is_file():
+        try:
+            return sorted(set(read_json(index)["weight_map"].values()))
+        except (KeyError, AttributeError, TypeError) as error:
+            raise DataError(f"{index} is damaged: fetch it again.") from error
+    return ["pytorch_model.bin"] if (folder / "pytorch_model.bin").is_file() else []
+
+
+def _in_whole_model(name: str) -> str:
+    for pattern, prefix in _PREFIXES.items():
+        if found := re.match(pattern, name):
+            return prefix + name[found.end() :]
+    return name

@@ -1,0 +1,81 @@
+"""A checkpoint's safetensors, written a shard at a time, so that no more than one shard is ever in memory."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from libmoe.config.errors import UsageError, VolumeError
+
+SHARD_BYTES = 2 * 2**30
+
+
+@dataclass(frozen=True)
+class Lazy:
+    """A tensor that is made when its shard is written."""
+
+    bytes: int
+    make: Callable[[], Tensor]
+
+
+def write_shards(folder: Path, tensors: Mapping[str, Lazy], shard_bytes: int = SHARD_BYTES) -> None:
+    """``model.safetensors``, or numbered shards with the index that transformers reads."""
+    shards = list(_shards(tensors, shard_bytes))
+    weight_map: dict[str, str] = {}
+    for number, names in enumerate(shards, start=1):
+        file = (
+            f"model-{number:05d}-of-{len(shards):05d}.safetensors" if len(shards) > 1 else "model.safetensors"
+        )
+        # a copy each: safetensors refuses tensors that share memory, as mapped ones and tied ones do
+        state = {name: tensors[name].make().clone() for name in names}
+        save_file(state, folder / file, metadata={"format": "pt"})
+        weight_map |= dict.fromkeys(names, file)
+    if len(shards) > 1:
+        index = {
+            "metadata": {"total_size": sum(lazy.bytes for lazy in tensors.values())},
+            "weight_map": weight_map,
+        }
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
+
+
+def _shards(tensors: Mapping[str, Lazy], limit: int) -> Iterator[list[str]]:
+    shard: list[str] = []
+    size = 0
+    for name, lazy in tensors.items():
+        if shard and size + lazy.bytes > limit:
+            yield shard
+            shard, size = [], 0
+        shard.append(name)
+        size += lazy.bytes
+    yield shard
+
+
+@contextmanager
+def new_folder(destination: Path) -> Iterator[Path]:
+    """A folder to fill, which gets its name when all of it is there; what fails leaves nothing behind.
+
+    Raises:
+        UsageError: ``destination`` already holds something.
+        VolumeError: nothing can be written there.
+    """
+    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
+        raise UsageError(f"{destination} is not empty: name a folder that does not exist yet.")
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{destination.name}-", dir=destination.parent))
+    except OSError as error:
+        raise VolumeError(f"{destination} cannot be written: {error.strerror}.") from error
+    try:
+        partial.chmod(0o755)
+        yield partial
+        partial.replace(destination)
+    except OSError as error:
+        raise VolumeError(f"{destination} cannot be written: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

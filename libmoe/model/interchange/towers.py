@@ -1,0 +1,86 @@
+"""The vision tower's own configuration, which upstream's files name and do not hold."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import CONFIG_MAPPING, PreTrainedConfig
+
+from libmoe.config.errors import ConfigError
+from libmoe.config.layers import presets, resolve
+from libmoe.model.interchange.files import read_json
+
+_MODEL_TYPES = ("siglip_vision_model", "clip_vision_model")
+
+
+@dataclass(frozen=True)
+class Tower:
+    """A vision tower: transformers' configuration with ``model_type``, and how it wants pixels."""
+
+    values: Mapping[str, Any]
+    image_mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    image_std: tuple[float, ...] = (0.5, 0.5, 0.5)
+
+    def config(self) -> PreTrainedConfig:
+        """The typed form."""
+        return CONFIG_MAPPING[self.values["model_type"]](
+            **{key: value for key, value in self.values.items() if key != "model_type"}
+        )
+
+
+def named_tower(name: str) -> Tower:
+    """The tower of a preset whose weights have this name on the hub.
+
+    Raises:
+        ConfigError: no preset has it.
+    """
+    known = _preset_towers()
+    if name not in known:
+        raise ConfigError(
+            f"The tower {name!r} is none of a preset's ({', '.join(sorted(known))}): give --tower the folder "
+            "that holds its config.json."
+        )
+    return known[name]
+
+
+def tower_in(folder: Path) -> Tower:
+    """The tower whose weights a folder holds, alone or as the vision part of a whole SigLIP or CLIP.
+
+    Raises:
+        ConfigError: the folder holds no configuration of one.
+    """
+    shipped = read_json(folder / "config.json")
+    for values in (shipped, shipped.get("vision_config", {})):
+        if values.get("model_type") in _MODEL_TYPES:
+            return Tower(values, **_pixels(folder))
+    raise ConfigError(f"{folder} has no config.json of a SigLIP or CLIP tower: check --tower.")
+
+
+def tower_name(config: PreTrainedConfig) -> str:
+    """The hub's name of the preset's tower that has this shape.
+
+    Raises:
+        ConfigError: no preset has it.
+    """
+    for name, tower in _preset_towers().items():
+        if all(getattr(config, key, None) == value for key, value in tower.values.items()):
+            return name
+    raise ConfigError("No preset has a tower of this model's shape: name it with --tower, as google/siglip-…")
+
+
+def _preset_towers() -> dict[str, Tower]:
+    found = {}
+    for preset in presets():
+        model = resolve("pft", preset, []).config.model
+        if model.vision.weights:
+            found[model.vision.weights] = Tower(model.vision.config, model.image_mean, model.image_std)
+    return found
+
+
+def _pixels(folder: Path) -> dict[str, tuple[float, ...]]:
+    path = folder / "preprocessor_config.json"
+    if not path.is_file():
+        return {}
+    values = read_json(path)
+    return {key: tuple(values[key]) for key in ("image_mean", "image_std") if key in values}
