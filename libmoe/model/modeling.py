@@ -1,11 +1,12 @@
 """LLaVA with multi-scale vision features and mixture-of-experts MLPs, as transformers model classes."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel, LlavaForConditionalGeneration, LlavaModel, LlavaPreTrainedModel
+from torch.utils.checkpoint import checkpoint
+from transformers import LlavaForConditionalGeneration, LlavaModel, LlavaPreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from libmoe.config.errors import ConfigError
@@ -14,7 +15,7 @@ from libmoe.model.config import LibmoeConfig
 from libmoe.model.connector import Connector
 from libmoe.model.multiscale import multiscale_features
 from libmoe.model.tower import build_tower, patch_features
-from libmoe.moe import MoEMLP, moe_layers
+from libmoe.moe import MoEMLP, moe_layers, remembering
 
 
 class LibmoePreTrainedModel(LlavaPreTrainedModel):
@@ -26,6 +27,15 @@ class LibmoePreTrainedModel(LlavaPreTrainedModel):
 
 
 class LibmoeModel(LibmoePreTrainedModel, LlavaModel):
+    def _set_gradient_checkpointing(
+        self,
+        enable: bool = True,
+        gradient_checkpointing_func: Callable[..., Any] = checkpoint,
+        every_n_layers: int = 1,
+    ) -> None:
+        """As transformers'; a layer that is computed again hears of the one before it what it heard first."""
+        super()._set_gradient_checkpointing(enable, remembering(gradient_checkpointing_func), every_n_layers)
+
     """Tower, connector and language model without its head."""
 
     def __init__(self, config: LibmoeConfig) -> None:

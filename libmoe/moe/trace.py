@@ -29,10 +29,11 @@ class _Trace:
     def __init__(self) -> None:
         self.values: dict[int, Tensor] = {}
         self.tracked: dict[int, bool] = {}
-        self.graph = torch.is_grad_enabled()
+        self.graph: dict[int, bool] = {}
         self._latest: Tensor | None = None
 
     def take(self, position: int) -> Tensor:
+        self.graph[position] = torch.is_grad_enabled()
         latest, self._latest = self._latest, None
         assert latest is not None
         return latest
@@ -52,7 +53,7 @@ class _Replay:
         self._trace = trace
 
     def take(self, position: int) -> Tensor:
-        if torch.is_grad_enabled() and not self._trace.graph:
+        if torch.is_grad_enabled() and not self._trace.graph[position]:
             raise ConfigError(
                 "smoe_plus_plus needs activation checkpointing that is not reentrant: enable it with "
                 "use_reentrant=False."
