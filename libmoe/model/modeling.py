@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers import LlavaForConditionalGeneration, LlavaModel, LlavaPreTrainedModel
+from transformers import AutoModel, LlavaForConditionalGeneration, LlavaModel, LlavaPreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from libmoe.config.errors import ConfigError
@@ -25,8 +25,6 @@ class LibmoePreTrainedModel(LlavaPreTrainedModel):
     config: LibmoeConfig
     _no_split_modules = ["Connector", "MoEMLP"]  # noqa: RUF012
 
-
-class LibmoeModel(LibmoePreTrainedModel, LlavaModel):
     def _set_gradient_checkpointing(
         self,
         enable: bool = True,
@@ -36,6 +34,8 @@ class LibmoeModel(LibmoePreTrainedModel, LlavaModel):
         """As transformers'; a layer that is computed again hears of the one before it what it heard first."""
         super()._set_gradient_checkpointing(enable, remembering(gradient_checkpointing_func), every_n_layers)
 
+
+class LibmoeModel(LibmoePreTrainedModel, LlavaModel):
     """Tower, connector and language model without its head."""
 
     def __init__(self, config: LibmoeConfig) -> None:
