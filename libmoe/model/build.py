@@ -26,7 +26,7 @@ def model_config(
         init_from: a saved model, which then completes the preset instead.
 
     Raises:
-        ConfigError: a backbone is unknown, or the vocabulary has no room for the image token.
+        ConfigError: a backbone is unknown, or has fewer embeddings than the tokenizer has tokens.
     """
 
     def shipped(weights: str | None) -> dict:
@@ -37,10 +37,10 @@ def model_config(
     model = run.model
     text = backbone_config(model.language, shipped(model.language.weights))
     vision = backbone_config(model.vision, shipped(model.vision.weights))
-    if image_token_id >= text.vocab_size:
+    if image_token_id > text.vocab_size:  # it comes after all others, and needs no embedding of its own
         raise ConfigError(
-            f"The image token's id {image_token_id} is beyond the model's {text.vocab_size} embeddings: "
-            "choose the tokenizer that belongs to the model, or raise model.language.config.vocab_size."
+            f"The tokenizer has {image_token_id} tokens, the model {text.vocab_size} embeddings: "
+            "choose the tokenizer that belongs to the model."
         )
     config = LibmoeConfig(
         vision_config=vision,

@@ -1,5 +1,7 @@
 """What a checkpoint's ``config.json`` says: LLaVA's settings, the scales of vision features, the experts."""
 
+from collections.abc import Mapping
+from math import isqrt
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
@@ -30,12 +32,17 @@ class LibmoeConfig(LlavaConfig):
     @property
     def pixels(self) -> int:
         """Side of the square images that the model takes: the largest scale's."""
-        return self.vision_config.image_size * max(self.scales)
+        return self.tile * max(self.scales)
+
+    @property
+    def tile(self) -> int:
+        """Side of the square images that the tower takes."""
+        return tile_side(self.vision_config.to_dict())
 
     @property
     def grid(self) -> int:
         """Side of the square of tokens that stand for one image."""
-        return self.vision_config.image_size // self.vision_config.patch_size
+        return self.tile // self.vision_config.patch_size
 
     @property
     def vision_layers(self) -> int:
@@ -43,3 +50,13 @@ class LibmoeConfig(LlavaConfig):
         layers = self.vision_config.num_hidden_layers
         chosen = self.vision_feature_layer
         return chosen if chosen >= 0 else layers + 1 + chosen
+
+
+def tile_side(vision: Mapping[str, Any]) -> int:
+    """Side in pixels of the square images that a tower takes, from its configuration's values.
+
+    A tower for any shape (NaFlex, arXiv:2502.14786) is given the square that its position embeddings make.
+    """
+    if "num_patches" in vision:
+        return isqrt(vision["num_patches"]) * vision["patch_size"]
+    return vision["image_size"]

@@ -6,13 +6,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers import AutoModel, LlavaForConditionalGeneration, LlavaModel, LlavaPreTrainedModel
+from transformers import LlavaForConditionalGeneration, LlavaModel, LlavaPreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from libmoe.config.errors import ConfigError
-from libmoe.config.schema import MoEConfig, Part
+from libmoe.config.schema import Part
 from libmoe.model.config import LibmoeConfig
 from libmoe.model.connector import Connector
+from libmoe.model.language import build_language_model
+from libmoe.model.mixing import mix_experts
 from libmoe.model.multiscale import multiscale_features
 from libmoe.model.tower import build_tower, patch_features
 from libmoe.moe import MoEMLP, moe_layers, remembering
@@ -42,18 +44,15 @@ class LibmoeModel(LibmoePreTrainedModel, LlavaModel):
         super(LlavaModel, self).__init__(config)  # LlavaModel's own would build the dense parts in full
         self.vision_tower = build_tower(config)
         self.multi_modal_projector: nn.Module = Connector(config)
-        self.language_model = AutoModel.from_config(config.text_config)
-        self._mix_experts(config.moe_settings)
+        self.language_model = build_language_model(config)
+        mix_experts(self, config.moe_settings)
+        if config.image_token_id >= config.text_config.vocab_size:
+            self.get_input_embeddings().register_forward_pre_hook(self._without_image_tokens)
         self.post_init()
 
-    def _mix_experts(self, settings: MoEConfig) -> None:
-        if settings.name == "none":
-            return
-        if "vision" in settings.where:
-            for layer in self.vision_tower.encoder.layers:
-                layer.mlp = MoEMLP(layer.mlp, settings)
-        if "connector" in settings.where:
-            self.multi_modal_projector = MoEMLP(self.multi_modal_projector, settings)
+    def _without_image_tokens(self, embeddings: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+        """Image tokens beyond the vocabulary read its first row; image features take their place anyway."""
+        return (inputs[0].masked_fill(inputs[0] == self.config.image_token_id, 0),)
 
     def get_image_features(self, pixel_values: Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
         """``(N, 3, pixels, pixels)`` images to N ``(grid * grid, D)`` embeddings, as ``pooler_output``."""
@@ -61,8 +60,7 @@ class LibmoeModel(LibmoePreTrainedModel, LlavaModel):
         def tower(tiles: Tensor) -> Tensor:
             return patch_features(self.vision_tower, tiles, self.config.grid)
 
-        size = self.config.vision_config.image_size
-        features = multiscale_features(tower, pixel_values, self.config.scales, size)
+        features = multiscale_features(tower, pixel_values, self.config.scales, self.config.tile)
         embeddings = self.multi_modal_projector(features)
         images = list(embeddings) or [embeddings.flatten(0, 1)]  # LlavaModel concatenates, so never nothing
         return BaseModelOutputWithPooling(last_hidden_state=features, pooler_output=images)

@@ -7,6 +7,7 @@ from transformers.models.llava.image_processing_pil_llava import LlavaImageProce
 
 from libmoe.config.errors import ConfigError
 from libmoe.config.schema import RunConfig
+from libmoe.model.config import tile_side
 
 IMAGE_TOKEN = "<image>"
 
@@ -21,13 +22,13 @@ def build_processor(run: RunConfig, models_dir: Path) -> LlavaProcessor:
     """
     vision = run.model.vision.config
     largest = max(run.model.scales)
-    side = vision["image_size"] * largest
+    side = tile_side(vision) * largest
     pixels = LlavaImageProcessorPil(
         size={"height": side, "width": side},
         do_center_crop=False,
         do_pad=run.data.image_shape == "pad",
-        image_mean=[0.5, 0.5, 0.5],
-        image_std=[0.5, 0.5, 0.5],
+        image_mean=list(run.model.image_mean),
+        image_std=list(run.model.image_std),
     )
     tokenizer = load_tokenizer(models_dir / run.model.tokenizer)
     return LlavaProcessor(

@@ -1,5 +1,6 @@
 """The whole model: real classes, tiny sizes."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -7,12 +8,14 @@ import torch
 from torch import Tensor
 
 from libmoe.config.layers import resolve
+from libmoe.config.run import RunSpec
 from libmoe.model import LibmoeForConditionalGeneration
 from libmoe.model.build import model_config
 from libmoe.model.skeleton import skeleton
 from libmoe.moe import MoEMLP
 
 Batch = dict[str, Tensor]
+MakeSpec = Callable[..., RunSpec]
 
 
 def gradients(model: LibmoeForConditionalGeneration, **inputs: Any) -> dict[str, Tensor]:
@@ -118,3 +121,18 @@ def test_the_guides_model_has_the_parameters_counted_by_hand(stage: str, paramet
     assert PHI == 3_821_079_552
     assert model.config.image_seq_length == 256
     assert all(parameter.is_meta for parameter in model.parameters())
+
+
+def test_an_image_token_beyond_the_vocabulary_needs_no_embedding(
+    make_spec: MakeSpec, moe_model: LibmoeForConditionalGeneration, batch: Batch
+) -> None:
+    beyond = LibmoeForConditionalGeneration(model_config(make_spec("sft").config, image_token_id=1024))
+    beyond.load_state_dict(moe_model.state_dict())
+    inside = moe_model.config.image_token_id
+    ids = batch["input_ids"].masked_fill(batch["input_ids"] == inside, 1024)
+    labels = ids.masked_fill(ids == 1024, -100)
+    mine = gradients(beyond.train(), **{**batch, "input_ids": ids, "labels": labels})
+    expected = gradients(moe_model.train(), **{**batch, "labels": labels})
+    torch.testing.assert_close(mine, expected, rtol=0, atol=0)
+    pixels = batch["pixel_values"][:1]
+    beyond.eval().generate(input_ids=ids[:1], pixel_values=pixels, max_new_tokens=2, do_sample=False)

@@ -80,6 +80,19 @@ def test_unreadable_tokenizer_is_told(make_spec: MakeSpec, tmp_path: Path) -> No
         build_processor(make_spec("sft").config, tmp_path / "models")
 
 
-def test_image_token_beyond_the_vocabulary_is_told(make_spec: MakeSpec) -> None:
-    with pytest.raises(ConfigError, match="id 1024 is beyond the model's 1024 embeddings"):
-        model_config(make_spec("sft").config, image_token_id=1024)
+def test_a_tokenizer_of_another_model_is_told(make_spec: MakeSpec) -> None:
+    assert model_config(make_spec("sft").config, image_token_id=1024).image_token_id == 1024
+    with pytest.raises(ConfigError, match="has 1025 tokens, the model 1024 embeddings"):
+        model_config(make_spec("sft").config, image_token_id=1025)
+
+
+def test_pixels_are_what_the_tower_was_trained_on(make_spec: MakeSpec, photograph: Image.Image) -> None:
+    colours = {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.5, 0.25, 0.125]}
+    spec = make_spec("sft", {"model": colours, "data": {"image_shape": "square"}})
+    plain = make_spec("sft", {"data": {"image_shape": "square"}})
+    one, other = (
+        build_processor(s.config, s.models_dir).image_processor(photograph, return_tensors="pt").pixel_values
+        for s in (spec, plain)
+    )
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in colours.values())
+    torch.testing.assert_close(one, (other * 0.5 + 0.5 - mean) / std, atol=1e-4, rtol=1e-4)

@@ -4,7 +4,15 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModel, CLIPVisionConfig, Phi3Config, PreTrainedConfig, SiglipVisionConfig
+from transformers import (
+    AutoModel,
+    CLIPVisionConfig,
+    Phi3Config,
+    PreTrainedConfig,
+    Siglip2VisionConfig,
+    SiglipVisionConfig,
+)
+from transformers.models.siglip2.image_processing_pil_siglip2 import Siglip2ImageProcessorPil
 
 from libmoe.model.config import LibmoeConfig
 from libmoe.model.tower import build_tower, patch_features
@@ -53,3 +61,21 @@ def test_no_tile_still_passes_through_every_layer() -> None:
     assert features.shape == (0, 4, 32)
     features.sum().backward()
     assert all(not parameter.grad.any() for parameter in tower.parameters())
+
+
+def test_a_tower_for_any_shape_sees_what_its_own_processor_shows_it() -> None:
+    sizes = {key: value for key, value in SIZES.items() if key != "image_size"}
+    vision = Siglip2VisionConfig(**sizes, num_patches=9)
+    config = LibmoeConfig(vision_config=vision, text_config=TEXT, vision_feature_layer=-1)
+    assert (config.tile, config.grid) == (42, 3)
+    torch.manual_seed(0)
+    whole = AutoModel.from_config(vision).eval()
+    tower = build_tower(config).eval()
+    own = tower.state_dict()
+    tower.load_state_dict({name: value for name, value in whole.state_dict().items() if name in own})
+    images = torch.randint(0, 256, (2, 3, 42, 42), dtype=torch.uint8)
+    processor = Siglip2ImageProcessorPil(patch_size=14, max_num_patches=9)
+    inputs = processor(list(images.numpy()), input_data_format="channels_first", return_tensors="pt")
+    expected = whole(**inputs, output_hidden_states=True).hidden_states[-1]
+    pixels = images / 127.5 - 1
+    torch.testing.assert_close(patch_features(tower, pixels, config.grid), expected, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,21 @@
+"""The language model: any transformers decoder that takes embeddings, without its head."""
+
+from transformers import AutoModel, PreTrainedModel
+
+from libmoe.config.errors import ConfigError
+from libmoe.model.config import LibmoeConfig
+
+
+def build_language_model(config: LibmoeConfig) -> PreTrainedModel:
+    """The decoder of ``config.text_config``.
+
+    Raises:
+        ConfigError: it keeps its embeddings elsewhere than Llama does; a tied head would not find them.
+    """
+    model = AutoModel.from_config(config.text_config)
+    if not hasattr(model, "embed_tokens"):
+        raise ConfigError(
+            f"{type(model).__name__} cannot be the language model, which has to keep its embeddings in "
+            "embed_tokens as Llama, Phi-3 and Qwen do: choose another model.language.config.model_type."
+        )
+    return model
