@@ -68,7 +68,7 @@ def _tensors(state: Mapping[str, Tensor], layout: Layout, source: Path) -> dict[
         tensor = state[name]
         parts = tensor.unbind() if place.stacked else (tensor,)
         for upstream, part in zip(place.upstream, parts, strict=True):
-            tensors[upstream] = Lazy(part.nbytes, partial(torch.Tensor.contiguous, part))
+            tensors[upstream] = Lazy(part.nbytes, partial(torch.clone, part))
     dtype = next(iter(state.values())).dtype
     for upstream, shape in layout.unread.items():
         tensors[upstream] = Lazy(shape.numel() * dtype.itemsize, partial(torch.zeros, shape, dtype=dtype))
@@ -82,4 +82,4 @@ def _save_adapters(folder: Path, tensors: Mapping[str, Lazy]) -> None:
             for name, lazy in tensors.items()
             if name.startswith(prefix)
         }
-        torch.save({name: lazy.make().clone() for name, lazy in part.items()}, folder / file)
+        torch.save({name: lazy.make() for name, lazy in part.items()}, folder / file)

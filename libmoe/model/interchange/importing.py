@@ -23,6 +23,8 @@ from libmoe.model.interchange.towers import named_tower, tower_in
 from libmoe.model.processor import load_tokenizer, stop_token_ids
 from libmoe.model.sources import read_checkpoint
 
+_EMBEDDINGS = "model.embed_tokens.weight"
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -72,7 +74,7 @@ def import_checkpoint(source: Path, destination: Path, origin: Origin | None = N
     config = from_upstream(upstream, tower, image_token_id, _dtype(state, source))
     layout = Layout(config)
     tensors = {name: _lazy(place, state, source) for name, place in layout.places.items()}
-    _account_for_the_rest(state, layout, config, source, report)
+    _account_for_the_rest(state, layout, source, report)
     processor = build_processor(config, tower, tokenizer, pad=upstream.get("image_aspect_ratio") == "pad")
     with new_folder(destination) as folder:
         write_shards(folder, tensors)
@@ -89,7 +91,7 @@ def _complete(state: Mapping[str, Tensor], origin: Origin) -> dict[str, Tensor]:
         base |= {
             TOWER + _body(name): tensor for name, tensor in tower if not name.startswith(("text_", "logit_"))
         }
-    if origin.language is not None and "model.embed_tokens.weight" not in state:
+    if origin.language is not None and _EMBEDDINGS not in state:
         base |= read_checkpoint(origin.language)
     return base | dict(state)
 
@@ -119,12 +121,12 @@ def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def _dtype(state: Mapping[str, Tensor], source: Path) -> torch.dtype:
-    if "model.embed_tokens.weight" not in state:
+    if _EMBEDDINGS not in state:
         raise ConfigError(
             f"{source} lacks the language model, as stages that train the connector alone do: give "
             "--language the folder of the language model that upstream's config.json names."
         )
-    return state["model.embed_tokens.weight"].dtype
+    return state[_EMBEDDINGS].dtype
 
 
 def _lazy(place: Place, state: Mapping[str, Tensor], source: Path) -> Lazy:
@@ -142,17 +144,13 @@ def _lazy(place: Place, state: Mapping[str, Tensor], source: Path) -> Lazy:
             )
     parts = [state[name] for name in place.upstream]
     size = sum(part.nbytes for part in parts)
-    return Lazy(
-        size, partial(torch.stack, parts) if place.stacked else partial(torch.Tensor.contiguous, parts[0])
-    )
+    return Lazy(size, partial(torch.stack, parts) if place.stacked else partial(torch.clone, parts[0]))
 
 
-def _account_for_the_rest(
-    state: Mapping[str, Tensor], layout: Layout, config: LibmoeConfig, source: Path, report: Report
-) -> None:
+def _account_for_the_rest(state: Mapping[str, Tensor], layout: Layout, source: Path, report: Report) -> None:
     used = {name for place in layout.places.values() for name in place.upstream}
     for name in sorted(state.keys() - used):
-        reason = _why_left_out(name, layout, config)
+        reason = _why_left_out(name, state, layout)
         if reason is None:
             raise ConfigError(
                 f"{source} holds the tensor {name} {tuple(state[name].shape)}, which the model of its "
@@ -161,10 +159,10 @@ def _account_for_the_rest(
         report.leave_out(name, reason)
 
 
-def _why_left_out(name: str, layout: Layout, config: LibmoeConfig) -> str | None:
+def _why_left_out(name: str, state: Mapping[str, Tensor], layout: Layout) -> str | None:
     if name in layout.unread:
         return "upstream never reads it"
-    if name in layout.tied:
+    if name in layout.tied and torch.equal(state[name], state[_EMBEDDINGS]):
         return "tied to the word embeddings"
     return next((reason for pattern, reason in BESIDE.items() if re.fullmatch(pattern, name)), None)
 

@@ -92,6 +92,12 @@ def from_upstream(
                 f"Upstream's config.json says {key} = {upstream[key]!r}, which is not supported: only "
                 f"{' or '.join(map(repr, values))} can be imported."
             )
+    scales = [int(scale) for scale in upstream.get("scales") or [1]]
+    if scales[0] != 1:
+        raise ConfigError(
+            f"Upstream's config.json says scales = {scales}, but its first is computed as 1 whatever it is: "
+            "write 1 there."
+        )
     moe = _moe_from(upstream)
     text = _language_from(upstream)
     if image_token_id >= text.vocab_size:
@@ -106,7 +112,7 @@ def from_upstream(
         projector_hidden_act="gelu",
         vision_feature_select_strategy="full",
         vision_feature_layer=-2,
-        scales=[int(scale) for scale in upstream.get("scales") or [1]],
+        scales=scales,
         moe=moe.model_dump(mode="json"),
         dtype=dtype,
     )
@@ -127,10 +133,17 @@ def to_upstream(config: LibmoeConfig, tower: str, pad: bool) -> dict[str, Any]:
     """
     settings = config.moe_settings
     mixed = settings.where if settings.name != "none" else ()
-    if config.vision_feature_layer != -2 or config.projector_hidden_act != "gelu":
+    fixed = {"vision_feature_layer": -2, "projector_hidden_act": "gelu"}
+    for key, value in fixed.items():
+        if getattr(config, key) != value:
+            raise ConfigError(
+                f"Upstream's model has {key} {value!r}, this one {getattr(config, key)!r}: "
+                "it cannot be exported."
+            )
+    if config.scales[0] != 1:
         raise ConfigError(
-            "Upstream's model reads its tower at layer -2 and has a gelu connector; this one has "
-            f"vision_feature_layer {config.vision_feature_layer} and {config.projector_hidden_act}."
+            f"Upstream's first scale is always 1, this model's scales are {list(config.scales)}: "
+            "it cannot be exported."
         )
     values = _language_to(config.text_config) | {
         "torch_dtype": str(config.dtype or torch.float32).removeprefix("torch."),

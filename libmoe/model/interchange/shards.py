@@ -18,7 +18,7 @@ SHARD_BYTES = 2 * 2**30
 
 @dataclass(frozen=True)
 class Lazy:
-    """A tensor that is made when its shard is written."""
+    """A tensor that is made when its shard is written, in memory that no other shares."""
 
     bytes: int
     make: Callable[[], Tensor]
@@ -32,8 +32,7 @@ def write_shards(folder: Path, tensors: Mapping[str, Lazy], shard_bytes: int = S
         file = (
             f"model-{number:05d}-of-{len(shards):05d}.safetensors" if len(shards) > 1 else "model.safetensors"
         )
-        # a copy each: safetensors refuses tensors that share memory, as mapped ones and tied ones do
-        state = {name: tensors[name].make().clone() for name in names}
+        state = {name: tensors[name].make() for name in names}
         save_file(state, folder / file, metadata={"format": "pt"})
         weight_map |= dict.fromkeys(names, file)
     if len(shards) > 1:

@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import Phi3Config, SiglipVisionConfig
+from transformers import LlamaConfig, Phi3Config, SiglipVisionConfig
 
-from .upstream import LlavaPhi
+from .upstream import LlavaPhi, LlavaSmollm
 
 VISION = {
     "hidden_size": 16,
@@ -44,20 +44,26 @@ MOE = {
 }
 
 State = dict[str, Tensor]
-MakeUpstream = Callable[..., LlavaPhi]
+Upstream = LlavaPhi | LlavaSmollm
+MakeUpstream = Callable[..., Upstream]
 SaveUpstream = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
 def make_upstream() -> MakeUpstream:
-    """``make_upstream("xmoe")`` is upstream's model of an algorithm, of random weights; None: a dense one."""
+    """``make_upstream("xmoe")`` is upstream's model of an algorithm, of random weights; None: a dense one.
 
-    def make(algorithm: str | None = "smoe") -> LlavaPhi:
+    Around a Phi-3, or a Llama whose embeddings are tied.
+    """
+
+    def make(algorithm: str | None = "smoe", tied: bool = False) -> Upstream:
         moe = (algorithm, MOE["num_experts"], MOE["num_selected"]) if algorithm else None
         torch.manual_seed(11)
-        model = LlavaPhi(
-            Phi3Config(**TEXT, rope_theta=5000.0), SiglipVisionConfig(**VISION), SCALES, moe
-        ).eval()
+        model: Upstream = LlavaPhi(Phi3Config(**TEXT, rope_theta=5000.0))
+        if tied:
+            model = LlavaSmollm(LlamaConfig(**TEXT, rope_theta=5000.0, tie_word_embeddings=True))
+        model.attach(SiglipVisionConfig(**VISION), SCALES, moe)
+        model.eval()
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.normal_(std=0.3)

@@ -105,7 +105,7 @@ def test_what_upstream_cannot_hold_is_refused(
     make_spec: Callable[..., RunSpec], save: Callable[..., Path], tmp_path: Path
 ) -> None:
     model = build_model(make_spec("sft", {"model": {"vision_feature_layer": -1}}))
-    with pytest.raises(ConfigError, match="vision_feature_layer -1"):
+    with pytest.raises(ConfigError, match="vision_feature_layer -2, this one -1"):
         export_checkpoint(save(model), tmp_path / "upstream", TOWER)
     assert not (tmp_path / "upstream").exists()
 

@@ -17,7 +17,7 @@ from libmoe.config.run import RunSpec
 from libmoe.generate import Captioner
 from libmoe.model.build import build_model
 from libmoe.model.checkpoint import load_checkpoint
-from libmoe.model.interchange import Origin, import_checkpoint
+from libmoe.model.interchange import Origin, export_checkpoint, import_checkpoint
 from libmoe.model.interchange.names import ROUTERS
 
 from .conftest import MOE, TEXT, VISION, MakeUpstream, SaveUpstream, settings
@@ -188,3 +188,37 @@ def test_sharded_bin_files_are_read(
     files = [load_file(tmp_path / folder / "model.safetensors") for folder in ("ours", "expected")]
     torch.testing.assert_close(*files, rtol=0, atol=0)
     assert load_checkpoint(tmp_path / "ours")[0].dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("head_is_saved", [True, False])
+def test_tied_embeddings_are_stored_once(
+    head_is_saved: bool,
+    make_upstream: MakeUpstream,
+    save_upstream: SaveUpstream,
+    tower: Path,
+    tmp_path: Path,
+    inputs: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    upstream = make_upstream("smoe", tied=True)
+    state = state_of(upstream)
+    if not head_is_saved:
+        del state["lm_head.weight"]
+    source = save_upstream(state, "smoe", model_type="llava_smollm", tie_word_embeddings=True)
+    left_out = import_checkpoint(source, tmp_path / "ours", Origin(tower=tower)).left_out
+    assert left_out.get("tied to the word embeddings") == (["lm_head.weight"] if head_is_saved else None)
+    images, before, after = inputs
+    with torch.no_grad():
+        expected = upstream.logits(before, images, after)
+        torch.testing.assert_close(logits(tmp_path / "ours", images, before, after), expected)
+    export_checkpoint(tmp_path / "ours", tmp_path / "again", "google/siglip-tiny")
+    assert json.loads((tmp_path / "again" / "config.json").read_text())["model_type"] == "llava_smollm"
+
+
+def test_a_head_of_its_own_is_no_tied_one(
+    make_upstream: MakeUpstream, save_upstream: SaveUpstream, tower: Path, tmp_path: Path
+) -> None:
+    state = state_of(make_upstream("smoe", tied=True))
+    state["lm_head.weight"] += 1
+    source = save_upstream(state, "smoe", model_type="llava_smollm", tie_word_embeddings=True)
+    with pytest.raises(ConfigError, match=r"holds the tensor lm_head\.weight"):
+        import_checkpoint(source, tmp_path / "ours", Origin(tower=tower))

@@ -73,6 +73,7 @@ def test_another_number_of_experts_is_a_tensor_too_many(source: Callable[..., Pa
         ({"moe_name": "smoee"}, "moe_name 'smoee' cannot be imported: did you mean 'smoe'?"),
         ({"mm_patch_merge_type": "spatial_unpad"}, "mm_patch_merge_type = 'spatial_unpad'"),
         ({"image_aspect_ratio": "anyres"}, "only 'square' or 'pad'"),
+        ({"scales": [2, 3]}, "scales = [2, 3]"),
         ({"mlp_smoe": False}, "do not agree on whether the connector has experts"),
         ({"model_type": "llava_ph"}, "did you mean 'llava_phi'?"),
         ({"vocab_size": 2}, "beyond the model's 2 embeddings"),

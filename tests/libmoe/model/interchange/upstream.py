@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import Phi3Config, Phi3ForCausalLM, SiglipVisionConfig
+from transformers import LlamaForCausalLM, Phi3ForCausalLM, SiglipVisionConfig
 from transformers.activations import ACT2FN
 
 
@@ -278,17 +278,13 @@ def projector(width_in: int, width_out: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(width_in, width_out), nn.GELU(), nn.Linear(width_out, width_out))
 
 
-class LlavaPhi(Phi3ForCausalLM):
-    """language_model/llava_phi.py and llava_arch.py."""
+class Llava:
+    """llava_arch.py."""
 
-    def __init__(
-        self,
-        text: Phi3Config,
-        vision: SiglipVisionConfig,
-        scales: list[int],
-        moe: tuple[str, int, int] | None,
+    def attach(
+        self: Any, vision: SiglipVisionConfig, scales: list[int], moe: tuple[str, int, int] | None
     ) -> None:
-        super().__init__(text)
+        text = self.config
         width = vision.hidden_size * len(scales)
         self.model.vision_tower = VisionTower(vision, scales, moe)
         mixed = moe is not None
@@ -296,8 +292,16 @@ class LlavaPhi(Phi3ForCausalLM):
             MLPMoE(width, text.hidden_size, moe) if mixed else projector(width, text.hidden_size)
         )
 
-    def logits(self, before: Tensor, images: Tensor, after: Tensor) -> Tensor:
+    def logits(self: Any, before: Tensor, images: Tensor, after: Tensor) -> Tensor:
         """Of text, one image and text: ``(1, T)`` ids around ``(1, 3, S, S)`` pixels."""
         features = self.model.mm_projector(self.model.vision_tower(images))
         embed = self.get_input_embeddings()
         return self(inputs_embeds=torch.cat([embed(before), features, embed(after)], dim=1)).logits
+
+
+class LlavaPhi(Llava, Phi3ForCausalLM):
+    """language_model/llava_phi.py."""
+
+
+class LlavaSmollm(Llava, LlamaForCausalLM):
+    """language_model/llava_smollm.py."""
