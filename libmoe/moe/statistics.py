@@ -108,24 +108,24 @@ def collect(model: nn.Module) -> Iterator[RouterStatistics]:
 
 @contextmanager
 def _heard(router: Router, path: str, statistics: RouterStatistics) -> Iterator[None]:
-    """Shadows ``router.choose``: a hook would see the logits, not what was made of them."""
-    choose: Callable[..., Routing] = router.choose
-    before = vars(router).get("choose")
+    """Shadows ``router.route``: a hook would see the logits, not what was made of them."""
+    route: Callable[..., Routing] = router.route
+    before = vars(router).get("route")
 
-    @wraps(choose)
+    @wraps(route)
     def heard(*args: Any, **kwargs: Any) -> Routing:
-        routing = choose(*args, **kwargs)
+        routing = route(*args, **kwargs)
         statistics.hear(path, routing)
         return routing
 
-    setattr(router, "choose", heard)  # noqa: B010 - for the type checker this is a method
+    setattr(router, "route", heard)  # noqa: B010 - for the type checker this is a method
     try:
         yield
     finally:
         if before is None:
-            delattr(router, "choose")
+            delattr(router, "route")
         else:
-            setattr(router, "choose", before)  # noqa: B010
+            setattr(router, "route", before)  # noqa: B010
 
 
 def _layout(experts: int) -> tuple[int, ...]:
@@ -135,19 +135,22 @@ def _layout(experts: int) -> tuple[int, ...]:
 
 @torch.no_grad()
 def _sums(routing: Routing, experts: int) -> Tensor:
-    """All sums over the tokens, one after another, in float64."""
+    """All sums over the tokens, one after another, in float64.
+
+    Experts that have no logit are shared ones; they take a token's first slots.
+    """
     expert_TK = routing.expert_TK
     tokens, slots = expert_TK.shape
-    routed = slots if routing.balanced_TK is None else routing.balanced_TK.shape[-1]
+    shared = max(0, experts - routing.logits_TE.shape[-1])
     took_TKE = expert_TK.unsqueeze(-1) == torch.arange(experts, device=expert_TK.device)
     member_TE = took_TKE.any(1).float()
     weight_TK = routing.weight_TK.abs()
     null_TK = routing.dropped_TK
     if null_TK is None:
         null_TK = torch.zeros_like(expert_TK, dtype=torch.bool)
-    heaviest_T1 = weight_TK.masked_fill(null_TK, -1.0)[:, slots - routed :].argmax(-1, keepdim=True)
-    top1_TE = took_TKE[:, slots - routed :].take_along_dim(heaviest_T1.unsqueeze(-1), 1).squeeze(1)
-    means = _token_sums(routing.logits_TE, routed) | {
+    heaviest_T1 = weight_TK.masked_fill(null_TK, -1.0)[:, shared:].argmax(-1, keepdim=True)
+    top1_TE = took_TKE[:, shared:].take_along_dim(heaviest_T1.unsqueeze(-1), 1).squeeze(1)
+    means = _token_sums(routing.logits_TE, slots - shared) | {
         "tokens": null_TK.new_full((), tokens, dtype=torch.float64),
         "slots": null_TK.new_full((), tokens * slots, dtype=torch.float64),
         "null": null_TK.sum(),

@@ -66,8 +66,9 @@ def test_even_and_collapsed_routing(make_layer: MakeLayer, x: Tensor) -> None:
     assert collapsed.margin == pytest.approx(1)
 
 
-def test_shared_expert_is_no_choice(make_layer: MakeLayer, x: Tensor) -> None:
-    layer = make_layer(name="smoe_share", top_k=3)
+@pytest.mark.parametrize("compat", ["published", "upstream"])
+def test_shared_expert_is_no_choice(make_layer: MakeLayer, x: Tensor, compat: str) -> None:
+    layer = make_layer(name="smoe_share", top_k=3, compat=compat)
     with collect(layer) as statistics:
         layer(x)
     ours, by_hand = alone(statistics), routed(layer, x)
@@ -103,6 +104,31 @@ def test_a_token_that_takes_an_expert_and_its_negative_is_one_token(make_layer: 
     ours = alone(statistics)
     assert ours.load == [0.25, 0.75, 0, 0]
     assert ours.coactivation[1] == [0.5, 1, 0, 0]
+
+
+def test_experts_that_choose_leave_tokens_out(make_layer: MakeLayer, x: Tensor) -> None:
+    layer = make_layer(name="expert_choice", top_k=1)
+    with torch.no_grad():
+        layer.router.weight[:] = layer.router.weight[:1]  # all experts want the same tokens
+    with collect(layer) as statistics:
+        layer(x)
+    ours = alone(statistics)
+    assert ours.load == [0.25] * 4
+    assert ours.dropped_share == pytest.approx(0.6)  # of five tokens, two are taken
+    assert ours.coactivation == [[pytest.approx(0.4)] * 4] * 4
+
+
+def test_cheap_experts_are_null(make_layer: MakeLayer, x: Tensor) -> None:
+    layer = make_layer(name="smoe_plus_plus", top_k=2)
+    with torch.no_grad():
+        layer.router.weight[4:] *= 100
+        layer.router.opened.fill_(1000)
+    model = nn.Sequential(layer)
+    with collect(model) as statistics:
+        model(x)
+    ours = alone(statistics)
+    assert ours.null_share > 0.3
+    assert sum(ours.load) == pytest.approx(1)
 
 
 def test_all_experts_chosen_leave_no_margin(make_layer: MakeLayer, x: Tensor) -> None:
@@ -166,7 +192,7 @@ def test_listening_changes_nothing_and_ends(make_layer: MakeLayer, x: Tensor) ->
     layer(x)
     assert torch.equal(heard, silent)
     assert (alone(inner).tokens, alone(outer).tokens) == (10, 20)
-    assert "choose" not in vars(layer.router)
+    assert "route" not in vars(layer.router)
 
 
 def test_ignored_layers_do_not_count(make_layer: MakeLayer, x: Tensor) -> None:
