@@ -7,11 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from libmoe.config.layers import resolve
 from libmoe.config.run import RunSpec
 from libmoe.model import LibmoeForConditionalGeneration
 from libmoe.model.build import model_config
-from libmoe.model.skeleton import skeleton
 from libmoe.moe import MoEMLP
 
 Batch = dict[str, Tensor]
@@ -99,28 +97,6 @@ def test_parts_are_frozen_and_trained(moe_model: LibmoeForConditionalGeneration,
     modules = [module for name in ("vision", "connector", "language") for module in moe_model.part(name)]
     covered = sum(parameter.numel() for module in modules for parameter in module.parameters())
     assert covered == sum(parameter.numel() for parameter in moe_model.parameters())
-
-
-SIGLIP_LAYER = 4 * (1152 * 1152 + 1152) + (1152 * 4304 + 4304) + (4304 * 1152 + 1152) + 4 * 1152
-SIGLIP = (3 * 14 * 14 * 1152 + 1152) + 256 * 1152 + 26 * SIGLIP_LAYER
-CONNECTOR = (2304 * 3072 + 3072) + (3072 * 3072 + 3072)
-PHI_LAYER = 3072 * 3 * 3072 + 3072 * 3072 + 3072 * 2 * 8192 + 8192 * 3072 + 2 * 3072
-PHI = 2 * 32064 * 3072 + 32 * PHI_LAYER + 3072
-FIVE_MORE_EXPERTS = 5 * (26 * (2 * 1152 * 4304 + 4304 + 1152) + CONNECTOR)
-ROUTERS = 6 * (26 * 1152 + 2304)
-
-
-@pytest.mark.parametrize(
-    ("stage", "parameters"),
-    [("pft", SIGLIP + CONNECTOR + PHI), ("sft", SIGLIP + CONNECTOR + PHI + FIVE_MORE_EXPERTS + ROUTERS)],
-)
-def test_the_guides_model_has_the_parameters_counted_by_hand(stage: str, parameters: int) -> None:
-    run = resolve(stage, "phi35-siglip224", []).config
-    model = skeleton(model_config(run, image_token_id=32011))
-    assert sum(parameter.numel() for parameter in model.parameters()) == parameters
-    assert PHI == 3_821_079_552
-    assert model.config.image_seq_length == 256
-    assert all(parameter.is_meta for parameter in model.parameters())
 
 
 def test_an_image_token_beyond_the_vocabulary_needs_no_embedding(
