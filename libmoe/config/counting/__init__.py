@@ -1,0 +1,1 @@
+"""Parameters, operations and memory of a model, counted from its settings: no torch, no weights."""
