@@ -13,7 +13,7 @@ from libmoe.config.errors import ConfigError
 from libmoe.model.checkpoint import saved_config
 from libmoe.model.interchange.files import ADAPTERS
 from libmoe.model.interchange.layout import Layout
-from libmoe.model.interchange.settings import to_upstream
+from libmoe.model.interchange.outgoing import to_upstream
 from libmoe.model.interchange.shards import Lazy, new_folder, write_shards
 from libmoe.model.interchange.towers import tower_name
 from libmoe.model.sources import read_checkpoint

@@ -6,7 +6,7 @@ import torch
 
 from libmoe.config.errors import ConfigError
 from libmoe.model.config import LibmoeConfig
-from libmoe.model.interchange.names import LAYERS, ROUTERS, TOWER, UNREAD, Names
+from libmoe.model.interchange.names import LAYERS, TOWER, UNREAD, Names
 from libmoe.model.skeleton import skeleton
 from libmoe.model.weights import expected_shapes
 
@@ -36,7 +36,7 @@ class Layout:
         tied: our names of tensors that are stored once, under another name.
 
     Raises:
-        ConfigError: upstream has no place for a tensor, as for experts in the language model.
+        ConfigError: upstream has no place for a tensor, as for a dense MLP among layers with experts.
     """
 
     def __init__(self, config: LibmoeConfig) -> None:
@@ -47,8 +47,8 @@ class Layout:
             upstream = names.upstream(name)
             if upstream is None:
                 raise ConfigError(
-                    f"Upstream's layout has no place for the tensor {name}: it knows experts of "
-                    f"{', '.join(ROUTERS)}, in every MLP of the tower and in the connector."
+                    f"Upstream's layout has no place for the tensor {name}: it has experts in all of the "
+                    "tower's layers or in none."
                 )
             if isinstance(upstream, tuple):
                 self.places[name] = Place(shape, upstream, stacked=True)

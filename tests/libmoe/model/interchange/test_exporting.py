@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -101,11 +102,26 @@ def test_the_shared_expert_is_upstreams_last(
     assert held == [1, 2, 3, 4, 5, 0]
 
 
-def test_what_upstream_cannot_hold_is_refused(
-    make_spec: Callable[..., RunSpec], save: Callable[..., Path], tmp_path: Path
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"model": {"vision_feature_layer": -1}}, "vision_feature_layer -2, this one -1"),
+        ({"model": {"scales": [3, 1]}}, "first scale is always 1"),
+        ({"moe": {"where": ["connector", "language"]}}, "smoe in connector, language"),
+        ({"moe": {"name": "aux_free"}}, "aux_free in vision, connector"),
+        ({"moe": {"layers": {"vision": [1]}}}, r"no place for the tensor .*layers\.0\.mlp\.fc1"),
+        ({"moe": {"name": "xmoe"}}, "only models with moe.compat = upstream"),
+    ],
+)
+def test_what_upstream_cannot_compute_is_refused(
+    changes: dict[str, Any],
+    sentence: str,
+    make_spec: Callable[..., RunSpec],
+    save: Callable[..., Path],
+    tmp_path: Path,
 ) -> None:
-    model = build_model(make_spec("sft", {"model": {"vision_feature_layer": -1}}))
-    with pytest.raises(ConfigError, match="vision_feature_layer -2, this one -1"):
+    model = build_model(make_spec("sft", changes))
+    with pytest.raises(ConfigError, match=sentence):
         export_checkpoint(save(model), tmp_path / "upstream", TOWER)
     assert not (tmp_path / "upstream").exists()
 

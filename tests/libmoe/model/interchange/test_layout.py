@@ -7,8 +7,9 @@ import torch
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from libmoe.model.config import LibmoeConfig
+from libmoe.model.interchange.incoming import from_upstream
 from libmoe.model.interchange.layout import Layout
-from libmoe.model.interchange.settings import from_upstream, to_upstream
+from libmoe.model.interchange.outgoing import to_upstream
 from libmoe.model.interchange.towers import Tower, named_tower, tower_name
 
 from .conftest import VISION, settings
