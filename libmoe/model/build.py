@@ -7,6 +7,7 @@ import torch
 from libmoe.config.errors import ConfigError
 from libmoe.config.run import RunSpec
 from libmoe.config.schema import RunConfig
+from libmoe.model.attention import attention_implementation
 from libmoe.model.backbones import backbone_config, shipped_config
 from libmoe.model.config import LibmoeConfig
 from libmoe.model.modeling import LibmoeForConditionalGeneration
@@ -62,7 +63,7 @@ def build_model(spec: RunSpec) -> LibmoeForConditionalGeneration:
     Call it after ``TrainingArguments`` exists, so that ZeRO-3 finds its settings complete.
 
     Raises:
-        ConfigError: weights or tokenizer are missing or do not fit the settings.
+        ConfigError: weights or tokenizer are missing or do not fit the settings, or the machine does not.
     """
     run = spec.config
     tokenizer = build_processor(run, spec.models_dir).tokenizer
@@ -74,7 +75,7 @@ def build_model(spec: RunSpec) -> LibmoeForConditionalGeneration:
         names = expected_shapes(skeleton(dense(config)))
         state, origin = base_weights(run, config, spec.models_dir, names), f"The weights in {spec.models_dir}"
     dtype = torch.bfloat16 if run.train.precision == "bf16" else torch.float32
-    model = load(config, state, origin, run.seed, dtype)
+    model = load(config, state, origin, run.seed, dtype, attention_implementation(spec))
     model.generation_config.eos_token_id = stop_token_ids(tokenizer)
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     return model

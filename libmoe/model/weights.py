@@ -14,7 +14,12 @@ from libmoe.moe import upcycle
 
 
 def load(
-    config: LibmoeConfig, state: Mapping[str, Tensor], origin: str, seed: int, dtype: torch.dtype
+    config: LibmoeConfig,
+    state: Mapping[str, Tensor],
+    origin: str,
+    seed: int,
+    dtype: torch.dtype,
+    attention: str = "sdpa",
 ) -> LibmoeForConditionalGeneration:
     """The model of ``config`` holding ``state``; where it is dense and the model has experts, upcycled.
 
@@ -22,6 +27,7 @@ def load(
 
     Args:
         origin: names the state in errors.
+        attention: transformers' name of an implementation, for tower and language model.
         seed: of what upcycling draws, unless the settings of the experts have their own.
 
     Raises:
@@ -36,7 +42,9 @@ def load(
         deepspeed.init_distributed()  # on the CPU nobody has, and each rank would keep all
     else:  # the loader adopts the tensors it is given, where ZeRO-3 copies
         state = {name: _owned(tensor, dtype) for name, tensor in state.items()}
-    model = LibmoeForConditionalGeneration.from_pretrained(None, config=config, state_dict=state, dtype=dtype)
+    model = LibmoeForConditionalGeneration.from_pretrained(
+        None, config=config, state_dict=state, dtype=dtype, attn_implementation=attention
+    )
     model._weight_conversions = []  # on saving, transformers would undo renamings that it never made
     return model
 
