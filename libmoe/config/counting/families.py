@@ -40,7 +40,13 @@ class VisionFamily(Family):
 
 _GROUPED = {"num_key_value_heads": None, "head_dim": None, "tie_word_embeddings": False}
 _OPTIONAL_BIAS = _GROUPED | {"attention_bias": False, "mlp_bias": False}
-_BIASED = {"query_bias": True, "output_bias": True, "mlp_bias": True, "gated": False, "norm_vectors": 2}
+_BIASED: dict[str, Any] = {
+    "query_bias": True,
+    "output_bias": True,
+    "mlp_bias": True,
+    "gated": False,
+    "norm_vectors": 2,
+}
 _SQUARE = {"num_channels": 3, "image_size": 224, "patch_size": 16}
 
 LANGUAGE = {

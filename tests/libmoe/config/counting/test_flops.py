@@ -1,0 +1,71 @@
+"""Counted operations against what torch's counter sees in a real model: exactly equal."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from libmoe.config.counting.anatomy import anatomy
+from libmoe.config.counting.flops import forward_flops, training_flops
+from libmoe.config.layers import Layer, resolve
+from libmoe.config.schema import RunConfig
+from libmoe.model import LibmoeForConditionalGeneration
+from libmoe.model.build import model_config
+
+TOKENS, IMAGES, IMAGE_TOKENS = 40, 2, 16
+EVERYWHERE = ["vision", "connector", "language"]
+
+
+def configured(**settings: Any) -> RunConfig:
+    return resolve("sft", "tiny", [Layer("test", settings)]).config
+
+
+def built(run: RunConfig) -> LibmoeForConditionalGeneration:
+    """Attention by plain products, which the counter knows on every device."""
+    config = model_config(
+        run.model_copy(update={"model": run.model.model_copy(update={"attention": "eager"})}), 3
+    )
+    model = LibmoeForConditionalGeneration(config).train()
+    model.set_attn_implementation("eager")
+    return model
+
+
+def counted(model: LibmoeForConditionalGeneration, train: bool) -> int:
+    """Of one row with two images."""
+    ids = torch.full((1, TOKENS), 30)
+    ids[:, : IMAGES * IMAGE_TOKENS] = 3
+    pixels = torch.randn(IMAGES, 3, 168, 168)
+    with FlopCounterMode(display=False) as counter:
+        output = model(input_ids=ids, pixel_values=pixels, labels=ids)
+        if train:
+            output.loss.backward()
+    return counter.get_total_flops()
+
+
+@pytest.mark.parametrize("name", ["none", "smoe", "smoe_sigmoidgating", "xmoe", "smoe_sharev3", "aux_free"])
+def test_forward(name: str) -> None:
+    run = configured(moe={"name": name, "where": EVERYWHERE})
+    expected = forward_flops(anatomy(run.model, run.moe), TOKENS, IMAGES)
+    assert counted(built(run), train=False) == expected.total
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize(
+    ("name", "trainable"),
+    [
+        ("none", ["connector"]),
+        ("none", ["vision"]),
+        ("none", ["language"]),
+        ("none", EVERYWHERE),
+        ("smoe", EVERYWHERE),
+    ],
+)
+def test_training(name: str, trainable: list, checkpointing: bool) -> None:
+    run = configured(moe={"name": name, "where": EVERYWHERE})
+    model = built(run)
+    model.set_trainable(trainable)
+    if checkpointing:
+        model.activation_checkpointing_enable({"use_reentrant": False})
+    expected = training_flops(anatomy(run.model, run.moe), trainable, checkpointing, TOKENS, IMAGES)
+    assert counted(model, train=True) == expected.total
