@@ -30,6 +30,7 @@ class BackboneConfig(_Settings):
     weights: str | None = Field(
         None, description="Folder `<org>/<name>` under `<data>/models`; unset: random initialisation."
     )
+    licence: str | None = Field(None, description="Of the weights, as a saved model's card repeats it.")
     config: dict[str, Any] = Field(
         description="The transformers configuration: `model_type` and the sizes that the weights must have."
     )
@@ -84,7 +85,7 @@ class MoEConfig(_Settings):
     )
     experts: PositiveInt = 6
     top_k: PositiveInt = 3
-    where: tuple[Part, ...] = ("vision", "connector")
+    where: Annotated[tuple[Part, ...], Field(min_length=1)] = ("vision", "connector")
     layers: MoELayersConfig = MoELayersConfig()
     balance_coefficient: NonNegative = 0.01
     z_coefficient: NonNegative = 0.001
