@@ -109,8 +109,10 @@ class WriterLock:
                 f"{self._holds} was taken over by another process while this one was silent: "
                 "run the same command again once that one has ended."
             )
-        released = self._write(Holder(**{**vars(self._me), "released": True}))
-        released.replace(self._path)
+        try:
+            self._write(Holder(**{**vars(self._me), "released": True})).replace(self._path)
+        except OSError:  # a full volume: an empty file is nobody's either, and takes no space
+            os.truncate(self._path, 0)
 
     def _try(self, mine: Path) -> Path | None:
         """One attempt: the lock's file if it is ours now, None if the state changed meanwhile."""
@@ -148,7 +150,7 @@ class WriterLock:
             silence = now.stat().st_mtime - self._file(number).stat().st_mtime
         finally:
             now.unlink()
-        return silence < SILENCE_SECONDS or self._beats(number)
+        return abs(silence) < SILENCE_SECONDS or self._beats(number)
 
     def _beats(self, number: int) -> bool:
         """Watches a holder that seems dead, so that a clock that jumped does not kill a living one."""
@@ -187,12 +189,16 @@ class WriterLock:
 
     def _write(self, holder: Holder) -> Path:
         path = self._folder / f".{uuid.uuid4().hex}"
-        path.write_text(json.dumps(asdict(holder)))
+        try:
+            path.write_text(json.dumps(asdict(holder)))
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
         return path
 
 
 def _read(path: Path) -> Holder | None:
-    """Who wrote a lock's file; None where the writer died before it was whole (see `_create`)."""
+    """Who wrote a lock's file; None where it stays empty: its writer died (see `_create`) or let go."""
     for _ in range(40):
         content = path.read_text()
         if content:
@@ -206,7 +212,7 @@ def _link(source: Path, target: Path) -> bool:
     try:
         os.link(source, target)
     except FileExistsError:
-        return False
+        return target.samefile(source)  # a network file system may have made it and lost the answer
     except OSError:
         return _create(source, target)
     return True

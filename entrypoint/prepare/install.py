@@ -12,7 +12,7 @@ from entrypoint.prepare.annotations.index import build_index, is_current, mispla
 from entrypoint.prepare.events import Emit, Finished, Progress
 from entrypoint.prepare.listing import Listing
 from entrypoint.prepare.manifest import Entry, write_manifest
-from entrypoint.prepare.transport.control import control_path
+from entrypoint.prepare.transport.control import drop_control
 from entrypoint.prepare.transport.download import Record, read_record, sha256_of
 from entrypoint.prepare.transport.fetch import Fetched, Options
 from entrypoint.prepare.transport.retry import StoppedError
@@ -215,7 +215,8 @@ class Installer:
 
     def _drop(self, download: Artifact) -> None:
         partial = self._volume.partial(download.name)
-        for path in (self._volume.partial_state(download.name), partial, control_path(partial)):
+        drop_control(partial)
+        for path in (self._volume.partial_state(download.name), partial):
             path.unlink(missing_ok=True)
         self._drop_archive(download)
 

@@ -54,7 +54,8 @@ class Step:
     @property
     def passing(self) -> int:
         """Bytes on top while it is worked on: an archive beside its files, an index's first draft."""
-        return 0 if self.state.kind == "ready" else self.artifact.expected_size or 0
+        whole = self.state.kind == "ready" or self.artifact.kind == "file"
+        return 0 if whole else self.artifact.expected_size or 0
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -110,7 +111,7 @@ class Plan:
         """The most space that is taken at any moment on top of today's, as far as sizes are known."""
         passing = sorted((step.passing for step in self.steps), reverse=True)
         beside = sum(passing if self.keep_archives else passing[:IN_FLIGHT])
-        here = sum(step.state.have for step in self.missing)
+        here = sum(step.state.taken for step in self.missing)
         return max(0, sum(step.grows for step in self.steps) + beside - here)
 
     @property

@@ -7,7 +7,8 @@ from entrypoint.catalog.schema import Artifact
 from entrypoint.prepare.install import digest
 from entrypoint.prepare.listing import Listing
 from entrypoint.prepare.manifest import manifest_table, read_manifest
-from entrypoint.prepare.transport.download import bytes_here, read_record, sha256_of
+from entrypoint.prepare.transport.download import bytes_here, read_record, sha256_of, space_of
+from entrypoint.prepare.unpack.archive import BadArchiveError, LayoutRule, read_members
 from entrypoint.prepare.unpack.extract import crc_of
 from entrypoint.volume import Receipt, Volume
 
@@ -20,16 +21,24 @@ class State:
     reason: str = ""
     have: int = 0
     """Bytes of its download that need not be fetched."""
+    taken: int = 0
+    """Unless it is ready, bytes of the volume that it takes already: of its download, and of its files."""
 
 
 def state_of(artifact: Artifact, volume: Volume, listing: Listing) -> State:
     """Looks at the receipt, then whether everything it speaks of is still there, then for beginnings."""
     receipt = volume.receipt(artifact.name)
-    have = _bytes_here(artifact, volume)
-    if receipt is not None:
-        damage = _outdated(artifact, receipt) or _damage(artifact, receipt, volume, listing)
-        return State("damaged", damage, have) if damage else State("ready", have=receipt.size)
-    return State("partial", have=have) if have else State("absent")
+    have = sum(_bytes_of(download, volume) for download in artifact.downloads)
+    taken = sum(_space_of(download, volume) for download in artifact.downloads)
+    if receipt is None:
+        taken += _in_place(artifact, volume, listing)
+        return State("partial" if have else "absent", have=have, taken=taken)
+    if outdated := _outdated(artifact, receipt):
+        return State("damaged", outdated, have, taken)
+    damage, left = _damage(artifact, receipt, volume, listing)
+    if damage:
+        return State("damaged", damage, have, taken + int(left * receipt.unpacked_size))
+    return State("ready", have=receipt.size)
 
 
 def reread_state_of(artifact: Artifact, volume: Volume, listing: Listing) -> State:
@@ -69,24 +78,25 @@ def _promised_sha256(artifact: Artifact) -> str | None:
     return digest([sha256 for sha256 in promised if sha256])
 
 
-def _damage(artifact: Artifact, receipt: Receipt, volume: Volume, listing: Listing) -> str:
+def _damage(artifact: Artifact, receipt: Receipt, volume: Volume, listing: Listing) -> tuple[str, float]:
+    """What is wrong with it, or nothing; and which share of its files is in place."""
     if artifact.kind in ("annotations", "file"):
         size = listing.size(artifact.destination)
         if size is None:
-            return f"{artifact.destination} is gone"
-        return "" if size == receipt.size else f"{artifact.destination} has {size} bytes, not {receipt.size}"
+            return f"{artifact.destination} is gone", 0
+        same = size == receipt.size
+        return "" if same else f"{artifact.destination} has {size} bytes, not {receipt.size}", 0
     if artifact.kind == "images" and not volume.archive(artifact.name).is_file():
-        return "the list of its images is gone"
+        return "the list of its images is gone", 0
     try:
         files = manifest_table(volume, artifact.name).column("path")
         missing = listing.missing_of(files)
     except FileNotFoundError:
-        return "the list of its files is gone"
-    return f"{len(missing)} of {len(files)} files are gone, the first: {missing[0]}" if missing else ""
-
-
-def _bytes_here(artifact: Artifact, volume: Volume) -> int:
-    return sum(_bytes_of(download, volume) for download in artifact.downloads)
+        return "the list of its files is gone", 0
+    if not missing:
+        return "", 1
+    reason = f"{len(missing)} of {len(files)} files are gone, the first: {missing[0]}"
+    return reason, 1 - len(missing) / len(files)
 
 
 def _bytes_of(download: Artifact, volume: Volume) -> int:
@@ -95,3 +105,20 @@ def _bytes_of(download: Artifact, volume: Volume) -> int:
         if record and path.exists():
             return bytes_here(record, path)
     return 0
+
+
+def _space_of(download: Artifact, volume: Volume) -> int:
+    return space_of(volume.archive(download.name)) + space_of(volume.partial(download.name))
+
+
+def _in_place(artifact: Artifact, volume: Volume, listing: Listing) -> int:
+    """Bytes of the files that an unpacking which was interrupted has put in place."""
+    paths = [volume.archive(download.name) for download in artifact.downloads]
+    if artifact.kind != "archive" or not paths or not all(path.is_file() for path in paths):
+        return 0
+    try:
+        members = read_members(paths, LayoutRule.of(artifact))
+    except BadArchiveError:
+        return 0
+    before = f"{artifact.destination}/" if artifact.destination else ""
+    return sum(member.size for member in members if listing.has(before + member.target))

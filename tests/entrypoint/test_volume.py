@@ -17,6 +17,7 @@ from entrypoint.lock import Holder, WriterLock
 from entrypoint.process_id import ProcessId
 from entrypoint.volume import Receipt, Volume, default_data_dir, write_json
 from libmoe.config.errors import TryAgainError, VolumeError
+from tests.entrypoint.mounts import fill_up, mounted
 
 
 def test_it_is_made_below_a_folder_that_exists(tmp_path):
@@ -37,16 +38,20 @@ def test_a_file_in_the_way(tmp_path):
 
 
 def test_a_volume_that_is_read_only(tmp_path):
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "ro", "none", tmp_path], capture_output=True, text=True
-    )
-    if done.returncode:
-        pytest.skip(f"cannot mount: {done.stderr.strip()}")
-    try:
-        with pytest.raises(VolumeError, match=r"cannot be written \(read-only file system\)"):
-            Volume(tmp_path).check()
-    finally:
-        subprocess.run(["umount", tmp_path], check=True)
+    words = r"cannot be written \(read-only file system\)"
+    with mounted(tmp_path / "data", "ro") as root, pytest.raises(VolumeError, match=words):
+        Volume(root).check()
+
+
+def test_a_full_volume_gives_its_lock_back(tmp_path):
+    with mounted(tmp_path / "data", "size=1m") as root:
+        volume = Volume(root)
+        with volume.lock():
+            fill_up(root)
+        (left,) = (volume.hidden / "lock").iterdir()
+        (root / "glutton").unlink()
+        with volume.lock():
+            assert not left.exists()
 
 
 @pytest.mark.parametrize(
@@ -145,6 +150,14 @@ def test_a_holder_elsewhere_that_is_silent_is_replaced(tmp_path, monkeypatch):
         pass
 
 
+def test_a_silent_holder_elsewhere_is_replaced_though_the_clock_was_set_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.02)
+    leave_behind(tmp_path, elsewhere())
+    os.utime(tmp_path / "lock-7", (time.time() + 86_400,) * 2)
+    with take(tmp_path):
+        pass
+
+
 def test_a_clock_that_jumped_does_not_kill_a_holder_elsewhere(tmp_path, monkeypatch):
     monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.1)
     leave_behind(tmp_path, elsewhere())
@@ -184,6 +197,19 @@ def test_without_hard_links_too(tmp_path, monkeypatch):
         take(tmp_path).__enter__()
     with take(tmp_path):
         pass
+
+
+def test_a_link_that_was_made_though_the_answer_was_lost(tmp_path, monkeypatch):
+    """A network file system may ask twice: the second answer is that the name is there already."""
+    link = os.link
+
+    def lose_the_answer(source, target):
+        link(source, target)
+        raise FileExistsError(errno.EEXIST, "it is there", target)
+
+    monkeypatch.setattr(os, "link", lose_the_answer)
+    with take(tmp_path), pytest.raises(TryAgainError):
+        take(tmp_path).__enter__()
 
 
 def test_a_slow_look_does_not_win_over_a_later_holder(tmp_path, monkeypatch):

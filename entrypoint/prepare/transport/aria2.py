@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from entrypoint.prepare.transport.control import control_path
+from entrypoint.prepare.transport.control import drop_control, keep_control
 from entrypoint.prepare.transport.daemon import Daemon, end_leftover
 from entrypoint.prepare.transport.pace import Crew
 from entrypoint.prepare.transport.retry import StoppedError, UnreachableError
@@ -99,7 +99,7 @@ class Aria2:
             client = self._client()
             gid = client.add_uri([location], options)
             try:
-                self._follow(client, gid, progress)
+                self._follow(client, gid, path, progress)
             finally:
                 _end(client, gid)
         except (requests.RequestException, aria2p.ClientException) as error:
@@ -111,10 +111,13 @@ class Aria2:
                 self._daemon = Daemon(self._volume.desk, self._user_agent)
             return self._daemon.client
 
-    def _follow(self, client: "aria2p.Client", gid: str, progress: Callable[[int, int], None]) -> None:
+    def _follow(
+        self, client: "aria2p.Client", gid: str, path: Path, progress: Callable[[int, int], None]
+    ) -> None:
         pause, crew = _FIRST_POLL_SECONDS, Crew()
         while True:
             told = client.tell_status(gid, _FIELDS)
+            keep_control(path)
             done, total = int(told["completedLength"]), int(told["totalLength"])
             progress(done, total)
             if told["status"] == "complete":
@@ -142,7 +145,7 @@ class Aria2:
             )
         if reason.code in _CANNOT_CONTINUE:
             path.unlink(missing_ok=True)
-            control_path(path).unlink(missing_ok=True)
+            drop_control(path)
         dropped = "No URI available" in str(reason)  # aria2's words for a connection that ended too early
         return UnreachableError("dropped the connection" if dropped else f"failed ({reason})")
 

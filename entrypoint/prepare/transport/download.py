@@ -16,13 +16,14 @@ from urllib.parse import unquote, urlsplit
 from entrypoint.catalog.schema import Artifact
 from entrypoint.prepare.events import Emit, Progress
 from entrypoint.prepare.transport.aria2 import Aria2
-from entrypoint.prepare.transport.control import bytes_done, control_path
+from entrypoint.prepare.transport.control import bytes_done, drop_control, mend_control
 from entrypoint.prepare.transport.pace import Pace
 from entrypoint.prepare.transport.retry import Retry, StoppedError
 from entrypoint.prepare.transport.source import Resolver, Source
 from entrypoint.volume import Volume, write_json
 
 _CHUNK = 1 << 22
+_BLOCK = 512
 
 
 class BadBytesError(Exception):
@@ -66,6 +67,15 @@ def bytes_here(record: Record, path: Path) -> int:
     return path.stat().st_size if record.complete or record.source.in_order else bytes_done(path)
 
 
+def space_of(path: Path) -> int:
+    """Bytes of the volume that a file takes already, those among them that are only reserved for it."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return 0
+    return min(status.st_size, status.st_blocks * _BLOCK)
+
+
 @dataclass(frozen=True)
 class Download:
     """An artifact on its way from one URL into the partial folder."""
@@ -90,13 +100,13 @@ class Download:
         source = self.resolver.resolve(self.artifact, self.url)
         record = self._continue_or_drop(source)
         if not record.complete:
-            if not self.volume.has_room((source.size or 0) - bytes_here(record, self._path)):
+            if not self.volume.has_room((source.size or 0) - space_of(self._path)):
                 raise self.volume.full()
             self._fetch(source)
             self._require_unchanged(source)
             record = replace(record, complete=True, size=self._path.stat().st_size)
             self._write(record)
-            control_path(self._path).unlink(missing_ok=True)
+            drop_control(self._path)
         if record.sha256 is None:
             record = replace(record, sha256=self._verify(source))
             self._write(record)
@@ -109,7 +119,8 @@ class Download:
 
     def _drop(self) -> None:
         """Forgets the bytes and the record."""
-        for path in (self._record_path, self._path, control_path(self._path)):
+        drop_control(self._path)
+        for path in (self._record_path, self._path):
             path.unlink(missing_ok=True)
 
     def _continue_or_drop(self, source: Source) -> Record:
@@ -127,7 +138,7 @@ class Download:
         if known.complete:
             return True
         in_order = known.source.in_order
-        return in_order == source.in_order and (in_order or control_path(self._path).exists())
+        return in_order == source.in_order and (in_order or mend_control(self._path))
 
     def _fetch(self, source: Source) -> None:
         tell, pace = self._progress("fetch"), Pace(self.retry)

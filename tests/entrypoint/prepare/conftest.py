@@ -122,8 +122,9 @@ class World:
         """Runs it in this process, from the hub, with little patience."""
         mirror = options.pop("mirror", self.hub.url if self.hub else None)
         addresses = options.pop("addresses", Addresses(mirror))
+        emit = options.pop("emit", self.events.append)
         settings = Options(addresses, **{"jobs": 1, "retry": QUICK, **options})
-        return prepare(self.catalog(), self.selection(*only), self.volume, settings, self.events.append)
+        return prepare(self.catalog(), self.selection(*only), self.volume, settings, emit)
 
     def command(self, *args: str, **environment: str) -> "subprocess.Popen[str]":
         """Starts ``libmoe ARGS --catalog ... --data-dir ...`` as a process."""

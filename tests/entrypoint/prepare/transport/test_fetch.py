@@ -1,10 +1,8 @@
 """Downloads that go wrong, with a real aria2c and a real server."""
 
-import hashlib
 import os
 import random
 import signal
-import subprocess
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +11,7 @@ import pytest
 
 from entrypoint.prepare.events import Skipped, Waiting
 from entrypoint.prepare.transport.addresses import Addresses
-from entrypoint.prepare.transport.control import bytes_done
+from entrypoint.prepare.transport.control import bytes_done, control_path
 from entrypoint.prepare.transport.daemon import Daemon, end_leftover
 from entrypoint.prepare.transport.download import Record
 from entrypoint.prepare.transport.retry import Retry
@@ -21,6 +19,7 @@ from entrypoint.prepare.transport.source import Resolver
 from entrypoint.sample.hub import Answer, Request, Respond
 from entrypoint.volume import write_json
 from libmoe.config.errors import DataError, UnavailableError, VolumeError
+from tests.entrypoint.mounts import fill_up, mounted, remount
 
 URL = "https://huggingface.co/org/m/resolve/main/big.bin"
 BIG = 8 << 20
@@ -296,51 +295,58 @@ def test_a_proxy_for_the_network_is_not_asked_for_aria2(world, monkeypatch):
     assert world.volume.path("big.bin").read_bytes() == content
 
 
-def mount(kind: str, folder: Path, options: str) -> None:
-    folder.mkdir(exist_ok=True)
-    done = subprocess.run(
-        ["mount", "-t", kind, "-o", options, "none", folder], capture_output=True, text=True
-    )
-    if done.returncode:
-        pytest.skip(f"cannot mount a {kind}: {done.stderr.strip()}")
-
-
 def test_a_file_system_that_cannot_reserve_space(world):
     content = with_big_file(world)  # aria2 does not reserve space for less than 5 MB
     world.start()
-    mount("ramfs", world.volume.root, "mode=755")
-    try:
+    with mounted(world.volume.root, "mode=755", "ramfs"):
         world.prepare("big")
         assert world.volume.path("big.bin").read_bytes() == content
-    finally:
-        subprocess.run(["umount", "-l", world.volume.root], check=True)
 
 
 def test_a_volume_that_fills_up_in_the_middle(world):
     """Somebody else takes the space that was there at the start."""
-    with_big_file(world)
-    mount("tmpfs", world.volume.root, "size=20m")
-    glutton = world.volume.root / "other"
+    content = with_big_file(world)
+    with mounted(world.volume.root, "size=20m") as root:
+        glutton = root / "glutton"
 
-    def filling(respond: Respond) -> Respond:
-        def answer(request: Request) -> Answer:
-            if request.method == "GET" and not glutton.exists():
-                glutton.write_bytes(bytes(16 << 20))
-            return respond(request)
+        def filling(respond: Respond) -> Respond:
+            def answer(request: Request) -> Answer:
+                if request.method == "GET" and not glutton.exists():
+                    fill_up(root)
+                return respond(request)
 
-        return answer
+            return answer
 
-    world.start(filling)
-    try:
+        world.start(filling)
         with pytest.raises(VolumeError, match="full"):
             world.prepare("big")
-        assert set(world.tree()) == {"other"}
-        subprocess.run(["mount", "-o", "remount,size=40m", world.volume.root], check=True)
+        assert set(world.tree()) == {"glutton"}
+        remount(root, "size=40m")
         world.prepare("big")
-        digest = hashlib.sha256(world.volume.path("big.bin").read_bytes()).hexdigest()
-        assert digest == world.artifacts["big"]["sha256"]
-    finally:
-        subprocess.run(["umount", "-l", world.volume.root], check=True)
+        assert world.volume.path("big.bin").read_bytes() == content
+
+
+def test_what_came_before_the_volume_was_full_is_continued_though_aria2_forgets_it(world):
+    content = with_big_file(world)
+    hub = world.start(slowly(600_000))
+    with mounted(world.volume.root, "size=20m") as root:
+        partial = world.volume.partial("big")
+        args = ["prepare", "--only", "big", "--connections", "2", "--mirror"]
+        process = world.command(*args, hub.url)
+        wait_for(lambda: bytes_done(partial) >= 2 << 20)
+        wait_for(lambda: fill_up(root) and not control_path(partial).stat().st_size)
+        for pid in [*children_of(process.pid), process.pid]:
+            os.kill(pid, signal.SIGKILL)
+        process.communicate()
+        kept = bytes_done(partial)
+        assert kept >= 2 << 20
+        (root / "glutton").unlink()
+        world.stop()
+        hub = world.start(slowly(2_000_000))
+        code, _, err = world.run(*args, hub.url)
+        assert code == 0, err
+        assert world.volume.path("big.bin").read_bytes() == content
+        assert hub.bytes_sent <= BIG - kept + (1 << 20)
 
 
 def test_a_killed_prepare_is_repeatable_at_any_moment(small):
@@ -368,10 +374,6 @@ def test_a_volume_without_room_for_what_the_source_offers(world):
     with_big_file(world)
     del world.artifacts["big"]["size"]  # so that the plan cannot know
     hub = world.start()
-    mount("tmpfs", world.volume.root, "size=4m")
-    try:
-        with pytest.raises(VolumeError, match="full"):
-            world.prepare("big")
-        assert hub.bytes_sent == 0
-    finally:
-        subprocess.run(["umount", "-l", world.volume.root], check=True)
+    with mounted(world.volume.root, "size=4m"), pytest.raises(VolumeError, match="full"):
+        world.prepare("big")
+    assert hub.bytes_sent == 0
