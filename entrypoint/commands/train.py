@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from entrypoint.commands._node_options import NodeFlags, node_options
 from entrypoint.commands._run_options import run_settings
 from entrypoint.settings import RunSettings
 
@@ -13,12 +14,20 @@ from entrypoint.settings import RunSettings
 @run_settings
 @click.option("--gpus", help="GPUs as a list (0,1), a number, or all; cpu trains without.  [default: all]")
 @click.option("--processes", type=click.IntRange(min=1), help="Ranks, when on the CPU.  [default: 1]")
+@node_options
 @click.option("--data-dir", type=click.Path(path_type=Path), help="The data volume.  [default: /data]")
 @click.option(
     "--run-dir", type=click.Path(path_type=Path), help="Holds a folder a stage.  [default: DATA/runs/PRESET]"
 )
 @click.option("--init-from", type=click.Path(path_type=Path), help="A model folder to start from.")
 @click.option("--resume", default="auto", show_default=True, help="auto, never, or a checkpoint's folder.")
+@click.option(
+    "--max-restarts",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Continue so often by itself, without a new checkpoint between, when ranks are lost.",
+)
 @click.option("--dry-run", is_flag=True, help="Print what would run.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def command(
@@ -30,6 +39,8 @@ def command(
     run_dir: Path | None,
     init_from: Path | None,
     resume: str,
+    nodes: NodeFlags,
+    max_restarts: int,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -38,20 +49,25 @@ def command(
 
     from entrypoint import console
     from entrypoint.launch import summary
+    from entrypoint.launch.nodes.settings import find_place
     from entrypoint.launch.run import Training
     from entrypoint.launch.world import choose_devices
     from entrypoint.volume import Volume, default_data_dir
     from libmoe.config.stages import parse_stages
 
+    place = find_place(nodes.flags, os.environ)
     volume = Volume((data_dir or default_data_dir()).absolute())
     training = Training(
         settings=settings,
         stages=parse_stages(stage),
         volume=volume,
         runs=(run_dir or volume.root / "runs" / settings.preset).absolute(),
-        devices=choose_devices(gpus or os.environ.get("ID_GPUS"), processes),
+        devices=choose_devices(gpus or os.environ.get("ID_GPUS"), processes, place.nodes),
         init_from=init_from.absolute() if init_from else None,
         resume=resume,
+        place=place,
+        max_restarts=max_restarts,
+        rendezvous_minutes=nodes.rendezvous_minutes,
     )
     specs = list(training.plan()) if dry_run else training.run(console.say)
     describe = summary.planned if dry_run else summary.trained

@@ -1,6 +1,9 @@
 """The run folder, as the launcher sees it: what is done, what can go on, and what must not be mixed."""
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
+from entrypoint.lock import WriterLock
 from libmoe.config.errors import ConfigError, VolumeError
 from libmoe.config.run import RunSpec
 
@@ -32,15 +35,34 @@ def check_continues(spec: RunSpec) -> None:
         )
 
 
-def start(spec: RunSpec) -> None:
-    """Makes the folder and writes ``run.json``.
+@contextmanager
+def held(spec: RunSpec, say: Callable[[str], None]) -> Iterator[None]:
+    """Makes the folder, and keeps every other `libmoe train` from it meanwhile: that one waits.
 
     Raises:
         VolumeError: the folder cannot be written.
     """
-    try:
-        spec.run_dir.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        with _writing(spec):
+            spec.run_dir.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(WriterLock(spec.run_dir / ".lock", f"The run folder {spec.run_dir}", say))
+        yield
+
+
+def start(spec: RunSpec) -> None:
+    """Writes ``run.json``.
+
+    Raises:
+        VolumeError: the folder cannot be written.
+    """
+    with _writing(spec):
         spec.write()
+
+
+@contextmanager
+def _writing(spec: RunSpec) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise VolumeError(
             f"Cannot write the run folder {spec.run_dir}: {error.strerror}; "

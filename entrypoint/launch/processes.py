@@ -1,132 +1,111 @@
-"""One stage's training processes: started by torchrun, signalled through it, and their end explained.
+"""One stage's training processes on this node: started, followed, asked to stop, and their end explained."""
 
-torchrun passes SIGTERM on to every rank and reaps them; a rank that fails leaves its sentence in
-``<run>/failures/rank-<r>.json``.
-"""
-
-import ctypes
-import json
 import os
-import re
-import signal
-import subprocess
-import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
-from libmoe.config.errors import LibmoeError, TryAgainError
+from entrypoint.launch.crew import Crew
+from entrypoint.launch.nodes.interface import Link, Rendezvous, Report
+from entrypoint.launch.outcome import Ending, explain
+from entrypoint.launch.verdict import Cause, Verdict
+from entrypoint.launch.watch import Watch
+from libmoe.config.beat import VARIABLE
+from libmoe.config.errors import VolumeError
 from libmoe.config.run import RunSpec
 
-_LOG = "log.txt"
-_SAVING_SECONDS = 600
-"""How long ranks that were told to stop may take to save; a second interrupt does not wait for it."""
-_KILLED = re.compile(r"rank +: (\d+) .*\n +exitcode +: -(\d+)")
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None)
+_LOOK_SECONDS = 0.1
+_GRACE_SECONDS = 20.0
+"""Once a rank has failed, the others get so long to find out by themselves."""
+_STACKS_SECONDS = 2.0
 
 
-def train_stage(spec: RunSpec, environment: dict[str, str], say: Callable[[str], None]) -> None:
-    """Runs the ranks of one stage to their end; ``say`` gets rank 0's progress lines.
+def train_stage(
+    spec: RunSpec, node: int, link: Link, devices: Mapping[str, str], say: Callable[[str], None]
+) -> None:
+    """Runs this node's ranks of one stage to their end; ``say`` gets rank 0's progress lines.
 
     Raises:
-        TryAgainError: the run was interrupted and its state saved.
-        LibmoeError: a rank failed; carries the rank's own sentence and exit code.
+        RanksLostError: a rank was killed or hung, or a node was lost: the run can go on at once.
+        LibmoeError: a rank failed, or the run was interrupted; carries the rank's sentence and exit code.
     """
-    failures = spec.run_dir / "failures"
-    for old in failures.glob("rank-*.json"):
-        old.unlink()
-    log_path = spec.run_dir / _LOG
-    with log_path.open("ab") as log:
-        log_start = log.tell()
-        process = subprocess.Popen(
-            _command(spec),
-            env=_environment(spec, environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-            preexec_fn=_die_with_parent,
-        )
-        interrupted = _follow(process, say)
-    if process.returncode == 0:
-        return
-    killed = _killed_rank(log_path, log_start)
-    raise _explain(failures, log_path, interrupted, killed)
+    log_path = spec.run_dir / (f"log-node-{node}.txt" if node else "log.txt")
+    with _writable(log_path) as log, Watch() as watch:
+        environment = _environment(spec, link.rendezvous, node, watch.address, devices)
+        ending = Ending(spec, node, log_path)
+        with Crew(spec, node * spec.world.processes, environment, log, say) as crew:
+            ordered = _follow(crew, watch, link, ending, say)
+        own = explain(ending, crew.ended, watch)
+        final = link.settle(ordered if ordered and ordered.cause is Cause.HUNG else own or ordered)
+    if final:
+        raise final.error()
 
 
-def _command(spec: RunSpec) -> list[str]:
-    options = {
-        "rdzv-backend": "c10d",
-        "rdzv-endpoint": "127.0.0.1:0",
-        "local-addr": "127.0.0.1",  # the host's own name may not resolve, as in a container without network
-        "nproc-per-node": spec.world.processes,
-        "shutdown-timeout": _SAVING_SECONDS,
+@contextmanager
+def _writable(log: Path) -> Iterator[IO[bytes]]:
+    try:
+        file = log.open("ab")
+    except OSError as error:
+        raise VolumeError(
+            f"Cannot write {log}: {error.strerror}; name another run folder with --run-dir, or make room."
+        ) from error
+    with file:
+        yield file
+
+
+def _environment(
+    spec: RunSpec, rendezvous: Rendezvous, node: int, address: str, devices: Mapping[str, str]
+) -> dict[str, str]:
+    """Ours for the processes, under what the user has set, under what the run demands."""
+    defaults = {"TOKENIZERS_PARALLELISM": "false"}
+    if rendezvous.interface:
+        defaults["GLOO_SOCKET_IFNAME"] = rendezvous.interface
+    fixed = {
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONFAULTHANDLER": "1",
+        "WORLD_SIZE": str(spec.world.size),
+        "LOCAL_WORLD_SIZE": str(spec.world.processes),
+        "GROUP_RANK": str(node),
+        "MASTER_ADDR": rendezvous.address,
+        "MASTER_PORT": str(rendezvous.port),
+        VARIABLE: address,
     }
-    given = [f"--{option}={value}" for option, value in options.items()]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", *given]
-    return [*torchrun, "-m", "libmoe.train", str(spec.run_dir / "run.json")]
-
-
-def _environment(spec: RunSpec, devices: dict[str, str]) -> dict[str, str]:
-    """Ours for the processes, under what the user has set, under what the devices demand."""
-    defaults = {
-        "TOKENIZERS_PARALLELISM": "false",
-        "GLOO_SOCKET_IFNAME": "lo",
-    }
-    fixed = {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
     return {**defaults, **os.environ, **fixed, **devices}
 
 
-def _follow(process: subprocess.Popen[str], say: Callable[[str], None]) -> bool:
-    """Passes progress lines on until the end; a first interrupt asks the ranks to save, a second kills."""
-    assert process.stdout is not None
-    interrupted = False
+def _follow(
+    crew: Crew, watch: Watch, link: Link, ending: Ending, say: Callable[[str], None]
+) -> Verdict | None:
+    """Until no rank runs; a first interrupt asks the ranks to save, a second ends them."""
     while True:
         try:
-            for line in process.stdout:
-                say(line.rstrip("\n"))
-            process.wait()
-            return interrupted
+            return _until_end(crew, watch, link)
         except KeyboardInterrupt:
-            if interrupted:
-                os.killpg(process.pid, signal.SIGKILL)
+            if ending.interrupted:
+                crew.kill()
             else:
                 say("Interrupted: saving a checkpoint; interrupt again to stop at once.")
-                process.send_signal(signal.SIGTERM)
-            interrupted = True
+                crew.ask_to_stop()
+            ending.interrupted = True
 
 
-def _die_with_parent() -> None:
-    """Runs in the child: if the command line is killed outright, torchrun is told to end its ranks."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def _killed_rank(log: Path, start: int) -> str | None:
-    """What torchrun says of a rank that a signal ended; the others then only lose their connection to it."""
-    with log.open("rb") as file:
-        file.seek(start)
-        root_cause = file.read().decode(errors="replace").rpartition("Root Cause")[2]
-    found = _KILLED.search(root_cause)
-    return f"Rank {found[1]} was killed by signal {found[2]}" if found else None
-
-
-def _explain(failures: Path, log: Path, interrupted: bool, killed: str | None) -> LibmoeError:
-    """The first rank's own failure if one was written; being told to stop is not a failure."""
-    if killed and not interrupted:
-        return TryAgainError(
-            f"{killed}: memory ran out (lower train.micro_batch_size or offload more) or somebody ended it; "
-            f"the same command continues from the last checkpoint (log: {log})."
-        )
-    reports = [json.loads(path.read_text()) for path in sorted(failures.glob("rank-*.json"))]
-    real = [report for report in reports if report["exit_code"] != TryAgainError.exit_code]
-    if real:
-        error = LibmoeError(f"{real[0]['message']} (log: {log})")
-        error.exit_code = real[0]["exit_code"]
-        return error
-    if reports or interrupted:
-        return TryAgainError("Training was interrupted; the same command continues from the last checkpoint.")
-    return LibmoeError(
-        f"The training processes ended without a word: see {log}, and report it if it is a bug."
-    )
+def _until_end(crew: Crew, watch: Watch, link: Link) -> Verdict | None:
+    """The verdict that ended the ranks, if it was not their own doing."""
+    failed: float | None = None
+    while crew.running:
+        verdict = link.exchange(Report(watch.beats, watch.silence))
+        if verdict:
+            if verdict.cause is Cause.HUNG:
+                crew.dump_stacks()
+                time.sleep(_STACKS_SECONDS)
+            crew.kill()
+            return verdict
+        if any(crew.ended.values()):
+            failed = failed or time.monotonic()
+            if time.monotonic() - failed > _GRACE_SECONDS:
+                crew.kill()
+        time.sleep(_LOOK_SECONDS)
+    return None

@@ -1,13 +1,16 @@
 """``libmoe train``: each wanted stage in turn, skipping what is done, continuing what was interrupted."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from entrypoint.launch import folder
-from entrypoint.launch.plan import check_start, plan_stage
-from entrypoint.launch.processes import train_stage
+from entrypoint.launch.attempt import Attempt
+from entrypoint.launch.nodes.settings import Place
+from entrypoint.launch.plan import plan_stage
+from entrypoint.launch.restarts import Restarts
 from entrypoint.launch.resume import choose_checkpoint
+from entrypoint.launch.verdict import RanksLostError
 from entrypoint.launch.world import Devices
 from entrypoint.settings import RunSettings
 from entrypoint.volume import Volume
@@ -25,6 +28,9 @@ class Training:
     devices: Devices
     init_from: Path | None = None
     resume: str = "auto"
+    place: Place = field(default_factory=Place)
+    max_restarts: int = 0
+    rendezvous_minutes: float = 10.0
 
     def plan(self) -> Iterator[RunSpec]:
         """The manifest of each stage, in order, from where it would go on."""
@@ -55,19 +61,19 @@ class Training:
             )
 
     def _stage(self, spec: RunSpec, say: Callable[[str], None]) -> None:
-        stage = spec.config.stage
+        """Trains a stage to its end, from the last checkpoint again where ranks were lost."""
         if folder.is_done(spec):
-            say(f"stage {stage}: already done, in {spec.run_dir}")
+            say(f"stage {spec.config.stage}: already done, in {spec.run_dir}")
             return
-        check_start(spec)
-        resume = choose_checkpoint(spec.run_dir, self.resume)
-        for reason in resume.passed_over:
-            say(f"stage {stage}: {reason}")
-        if resume.checkpoint:
-            say(f"stage {stage}: continuing from {resume.checkpoint.name}")
-        spec = spec.model_copy(update={"resume_from": resume.checkpoint})
-        folder.start(spec)
-        train_stage(spec, self.devices.environment, say)
+        resume = self.resume
+        restarts = Restarts(self.max_restarts, spec.run_dir)
+        while True:
+            try:
+                Attempt(self.place, self.devices.environment, resume, self.rendezvous_minutes).run(spec, say)
+                return
+            except RanksLostError as lost:
+                restarts.use(lost, say)
+                resume = "auto"
 
     def _resumed(self, spec: RunSpec) -> RunSpec:
         resume = choose_checkpoint(spec.run_dir, self.resume)

@@ -20,8 +20,8 @@ class Devices:
     names: tuple[str, ...]
 
 
-def choose_devices(gpus: str | None, processes: int | None) -> Devices:
-    """``--gpus`` (``0,1``, a number, or ``cpu``) and ``--processes`` to a world.
+def choose_devices(gpus: str | None, processes: int | None, nodes: int = 1) -> Devices:
+    """``--gpus`` (``0,1``, a number, or ``cpu``) and ``--processes``, both of each node, to a world.
 
     Unset: every GPU, else the CPU with one process.
 
@@ -30,10 +30,10 @@ def choose_devices(gpus: str | None, processes: int | None) -> Devices:
         ConfigError: this machine has fewer GPUs than asked for.
     """
     if gpus == "cpu":
-        return _cpu(processes or 1)
+        return _cpu(processes or 1, nodes)
     present = _visible_gpus(os.environ)
     if gpus is None and not present:
-        return _cpu(processes or 1)
+        return _cpu(processes or 1, nodes)
     wanted = _wanted(gpus, sorted(present))
     missing = [index for index in wanted if index not in present]
     if missing or not wanted:
@@ -45,14 +45,14 @@ def choose_devices(gpus: str | None, processes: int | None) -> Devices:
     if processes not in (None, len(wanted)):
         raise ConfigError(f"--processes {processes} does not fit {len(wanted)} GPUs: one each.")
     visible = ",".join(map(str, wanted))
-    world = World(device="cuda", processes=len(wanted))
+    world = World(device="cuda", processes=len(wanted), nodes=nodes)
     return Devices(world, {"CUDA_VISIBLE_DEVICES": visible}, tuple(present[index] for index in wanted))
 
 
-def _cpu(processes: int) -> Devices:
+def _cpu(processes: int, nodes: int) -> Devices:
     threads = max(1, (os.cpu_count() or 1) // processes)
     environment = {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": str(threads)}
-    return Devices(World(device="cpu", processes=processes), environment, (_cpu_name(),))
+    return Devices(World(device="cpu", processes=processes, nodes=nodes), environment, (_cpu_name(),))
 
 
 def _wanted(gpus: str | None, present: list[int]) -> list[int]:

@@ -174,6 +174,10 @@ class TrainConfig(_Settings):
     activation_checkpointing: bool = True
     save_steps: PositiveInt = 500
     save_total_limit: PositiveInt = 1
+    hang_minutes: NonNegative = Field(
+        20.0,
+        description="End the run where no rank has moved for so long, saving and loading included; 0: never.",
+    )
     router_statistics_steps: Annotated[int, Field(ge=0)] = Field(
         default=50, description="Statistics of the routers in the first step and every so many; 0: never."
     )

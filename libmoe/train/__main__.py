@@ -1,7 +1,10 @@
-"""``python -m libmoe.train RUN_JSON``: one rank of a run, started by torchrun."""
+"""``python -m libmoe.train RUN_JSON``: one rank of a run, started by the launcher or by torchrun."""
 
+import ctypes
+import faulthandler
 import logging
 import os
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -9,11 +12,15 @@ from pathlib import Path
 from libmoe.config.errors import ConfigError, UsageError
 from libmoe.config.run import RunSpec
 from libmoe.train.failure import report_failure
+from libmoe.train.heartbeat import Heartbeat
 from libmoe.train.terminal import Say, claim_stdout, silent
+
+_PR_SET_PDEATHSIG = 1
 
 
 def main(arguments: list[str]) -> int:
     """Runs the rank that the environment names; returns the exit code."""
+    _belong_to_the_launcher()
     say = claim_stdout()
     rank = int(os.environ.get("RANK", "0"))
     warnings.filterwarnings("ignore", "`torch.distributed.*deprecated", FutureWarning)  # DeepSpeed's calls
@@ -24,13 +31,13 @@ def main(arguments: list[str]) -> int:
         return UsageError.exit_code
     run_json = Path(arguments[0])
     try:
-        _train(RunSpec.read(run_json), say if rank == 0 else silent)
+        _train(RunSpec.read(run_json), say if rank == 0 else silent, Heartbeat(rank))
     except Exception as error:
         return report_failure(run_json.parent, rank, error)
     return 0
 
 
-def _train(spec: RunSpec, say: Say) -> None:
+def _train(spec: RunSpec, say: Say, heartbeat: Heartbeat) -> None:
     size = os.environ.get("WORLD_SIZE", "1")
     if size != str(spec.world.size):
         raise ConfigError(
@@ -39,9 +46,16 @@ def _train(spec: RunSpec, say: Say) -> None:
     if spec.world.device == "cpu":
         os.environ["DS_ACCELERATOR"] = "cpu"  # DeepSpeed would take a GPU that the run does not use
     say(f"stage {spec.config.stage}  loading the libraries")
+    heartbeat.beat("loading the libraries")
     from libmoe.train.run import run  # seconds of imports, after the reader knows that something happens
 
-    run(spec, say)
+    run(spec, say, heartbeat)
+
+
+def _belong_to_the_launcher() -> None:
+    """Ends with whoever started it, even if that is killed; shows its stacks when it is asked to."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    faulthandler.register(signal.SIGUSR1, all_threads=True, chain=False)
 
 
 if __name__ == "__main__":

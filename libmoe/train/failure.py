@@ -1,41 +1,99 @@
-"""How a rank's failure is told to the command that started it: an exit code and one sentence."""
+"""How a rank's failure is told to the command that started it: an exit code, a cause and one sentence."""
 
+import errno
 import json
 import logging
 import os
+import re
+import time
 from pathlib import Path
+from typing import Any
 
-from libmoe.config.errors import LibmoeError, VolumeError
+from libmoe.config.errors import ConfigError, LibmoeError, TryAgainError, VolumeError
 
 _LOG = logging.getLogger(__name__)
+_FULL = re.compile(
+    r"No space left on device|Disk quota exceeded|PytorchStreamWriter failed|os error (?:28|122)"
+)
+_NO_PEER = re.compile(r"Connection (?:closed|reset) by peer|Broken pipe|Timed out waiting|Gloo|NCCL|TCPStore")
+_NO_MEMORY = re.compile(r"can't allocate memory|Cannot allocate memory|CUDA out of memory")
 
 
 def report_failure(run_dir: Path, rank: int, error: BaseException) -> int:
-    """Logs the error, writes ``<run_dir>/failures/rank-<rank>.json``, returns the exit code.
-
-    The first rank to fail is the cause; the others then lose their connection to it, which says nothing, so a
-    failure is written only where there is none yet.
-    """
-    exit_code, message = explain(error)
-    if exit_code == LibmoeError.exit_code:
+    """Logs the error, writes ``<run_dir>/failures/rank-<rank>.json``, returns the exit code."""
+    exit_code, cause, message = explain(error)
+    if cause == "FAILED" and exit_code == LibmoeError.exit_code:
         _LOG.error("Rank %d failed.", rank, exc_info=error)
     else:
-        _LOG.error("Rank %d ends with %d: %s", rank, exit_code, message)
-    folder = run_dir / "failures"
-    if not any(folder.glob("rank-*.json")):
-        _write(folder / f"rank-{rank}.json", {"exit_code": exit_code, "message": message})
+        _LOG.error("Rank %d ends with %d: %s", rank, exit_code, message, exc_info=_unexpected(error))
+    report = {"exit_code": exit_code, "cause": cause, "message": message, "time": time.time()}
+    try:
+        _write(run_dir / "failures" / f"rank-{rank}.json", report)
+    except OSError:  # a full disk: the exit code has to say it
+        _LOG.exception("The failure of rank %d could not be written.", rank)
     return exit_code
 
 
-def explain(error: BaseException) -> tuple[int, str]:
-    """Exit code and sentence of any exception."""
+def explain(error: BaseException) -> tuple[int, str, str]:
+    """Exit code, cause (INTERRUPTED, LOST_RANK or FAILED) and sentence of any exception."""
     if isinstance(error, LibmoeError):
-        return error.exit_code, _own_words(error)
+        cause = "INTERRUPTED" if isinstance(error, TryAgainError) else "FAILED"
+        return error.exit_code, cause, _own_words(error)
+    first_line = next(iter(str(error).splitlines()), "")
+    if _no_memory(error):
+        return ConfigError.exit_code, "FAILED", _memory_sentence(error, first_line)
+    if _full(error):
+        return VolumeError.exit_code, "FAILED", _full_sentence(error)
     if isinstance(error, OSError) and error.filename:
         reason = f"Cannot write or read {error.filename}: {error.strerror}; check the disk and run again."
-        return VolumeError.exit_code, reason
-    first_line = next(iter(str(error).splitlines()), "")
-    return LibmoeError.exit_code, f"Training stopped with {type(error).__name__}: {first_line}"
+        return VolumeError.exit_code, "FAILED", reason
+    if _is(error, "DistError") or (isinstance(error, RuntimeError) and _NO_PEER.search(str(error))):
+        sentence = f"The connection to another rank was lost ({first_line}): it ended, or the network failed"
+        return TryAgainError.exit_code, "LOST_RANK", f"{sentence}; the same command continues."
+    return LibmoeError.exit_code, "FAILED", f"Training stopped with {type(error).__name__}: {first_line}"
+
+
+def _no_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError) or _is(error, "OutOfMemoryError"):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and bool(_NO_MEMORY.search(str(error)))
+
+
+def _memory_sentence(error: BaseException, first_line: str) -> str:
+    on_gpu = _is(error, "OutOfMemoryError") or "CUDA" in first_line
+    where = "The GPU" if on_gpu else "This machine"
+    offload = ", set train.zero.offload_optimizer=true" if on_gpu else ", offload less"
+    return (
+        f"{where} ran out of memory ({first_line or type(error).__name__}): "
+        "lower train.micro_batch_size (accumulation makes up for it), set train.activation_checkpointing=true"
+        f"{offload}, or use more ranks with train.zero.stage=3."
+    )
+
+
+def _full(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return bool(_FULL.search(str(error)))
+
+
+def _full_sentence(error: BaseException) -> str:
+    where = f" ({error.filename})" if isinstance(error, OSError) and error.filename else ""
+    return (
+        f"The disk of the run folder is full{where}: make room, or keep fewer checkpoints with "
+        "train.save_total_limit; the same command continues from the last checkpoint, which is whole."
+    )
+
+
+def _is(error: BaseException, name: str) -> bool:
+    """Whether it is one of torch's, which takes seconds to import and may not be there yet."""
+    return any(base.__name__ == name and base.__module__.startswith("torch") for base in type(error).__mro__)
+
+
+def _unexpected(error: BaseException) -> BaseException | None:
+    """What deserves its traceback in the log: all that is not one of our own sentences."""
+    return None if isinstance(error, LibmoeError) else error
 
 
 def _own_words(error: LibmoeError) -> str:
@@ -44,7 +102,7 @@ def _own_words(error: LibmoeError) -> str:
     return last.removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")
 
 
-def _write(path: Path, content: dict[str, int | str]) -> None:
+def _write(path: Path, content: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(f".{os.getpid()}")
     draft.write_text(json.dumps(content) + "\n")

@@ -17,12 +17,13 @@ from libmoe.train.callbacks import training_callbacks
 from libmoe.train.checkpoint import Checkpoints, publish
 from libmoe.train.data import training_data
 from libmoe.train.determinism import make_repeatable
+from libmoe.train.heartbeat import Heartbeat
 from libmoe.train.ranks import is_first
 from libmoe.train.terminal import Say
 from libmoe.train.trainer import OrderedTrainer
 
 
-def run(spec: RunSpec, say: Say) -> None:
+def run(spec: RunSpec, say: Say, heartbeat: Heartbeat) -> None:
     """Trains as ``spec`` says and leaves the model in ``spec.model_dir``. Every rank calls it.
 
     Raises:
@@ -38,12 +39,13 @@ def run(spec: RunSpec, say: Say) -> None:
     if is_first():
         checkpoints.clear_drafts()
     say(f"stage {stage}  building the model")
+    heartbeat.beat("building the model")
     model = build_model(spec)
     model.set_trainable(train.trainable)
     set_aux_scale(1 / spec.accumulation_steps)
     processor = build_processor(spec.config, spec.models_dir)
     data = training_data(spec, processor)
-    callbacks, interruption = training_callbacks(spec, data.sampler, checkpoints, processor, say)
+    callbacks, interruption = training_callbacks(spec, data.sampler, checkpoints, processor, say, heartbeat)
     trainer = OrderedTrainer(
         model=model,
         args=arguments,
@@ -59,6 +61,7 @@ def run(spec: RunSpec, say: Say) -> None:
             "the same command continues from there."
         )
     say(f"stage {stage}  saving the model")
+    heartbeat.beat("saving the model", trainer.state.global_step)
     _save(trainer, processor, spec.model_dir)
     dist.destroy_process_group()
 

@@ -11,6 +11,7 @@ from libmoe.train.callbacks.data_order import DataOrder
 from libmoe.train.callbacks.divergence import DivergenceGuard
 from libmoe.train.callbacks.facts import FactsTap
 from libmoe.train.callbacks.interruption import Interruption
+from libmoe.train.callbacks.life import SignsOfLife
 from libmoe.train.callbacks.meter import Meter
 from libmoe.train.callbacks.metrics_file import MetricsFile
 from libmoe.train.callbacks.progress import Progress
@@ -19,26 +20,33 @@ from libmoe.train.callbacks.router_statistics import RouterStatisticsCallback, r
 from libmoe.train.callbacks.tensorboard import TensorBoard
 from libmoe.train.callbacks.unlabelled import UnlabelledReport
 from libmoe.train.checkpoint import Checkpoints
+from libmoe.train.heartbeat import Heartbeat
 from libmoe.train.ranks import is_first
 from libmoe.train.terminal import Say
 
 
 def training_callbacks(
-    spec: RunSpec, sampler: EpochSampler, checkpoints: Checkpoints, processor: LlavaProcessor, say: Say
+    spec: RunSpec,
+    sampler: EpochSampler,
+    checkpoints: Checkpoints,
+    processor: LlavaProcessor,
+    say: Say,
+    heartbeat: Heartbeat,
 ) -> tuple[list[TrainerCallback], Interruption]:
     """All callbacks of a run, in the order in which they are called; and the one that knows how it ended."""
     meter = Meter(spec.config.moe, _sinks(spec, say) if is_first() else [])
     guard, unlabelled, interruption = DivergenceGuard(), UnlabelledReport(say), Interruption()
-    routers = _routers(spec)
+    routers, life = _routers(spec), SignsOfLife(heartbeat)
     callbacks = [
         DataOrder(sampler),
-        FactsTap([meter.hear, guard.hear, unlabelled.hear, *(one.hear for one in routers)]),
+        FactsTap([life.hear, meter.hear, guard.hear, unlabelled.hear, *(one.hear for one in routers)]),
         guard,
         meter,
         *routers,
         unlabelled,
         interruption,
         CheckpointPublisher(checkpoints, processor),
+        life,
     ]
     return callbacks, interruption
 

@@ -1,99 +1,186 @@
-"""How a stage's end reaches the person: real processes in the place of torchrun's."""
+"""How a stage's end reaches the person: real processes in the place of the ranks."""
 
+import contextlib
 import json
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from entrypoint.launch import processes
-from libmoe.config.errors import LibmoeError, TryAgainError
-from libmoe.config.run import RunSpec
+from entrypoint.launch import crew, processes
+from entrypoint.launch.nodes.alone import Alone
+from entrypoint.launch.verdict import RanksLostError
+from libmoe.config.errors import LibmoeError
+from libmoe.config.run import RunSpec, World
 
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+RANK = """
+import json, os, pathlib, signal, socket, sys, time
+rank, run = int(os.environ["RANK"]), pathlib.Path(sys.argv[1])
+def fail(code, cause, message):
+    (run / "failures").mkdir(exist_ok=True)
+    report = {"exit_code": code, "cause": cause, "message": message, "time": time.time()}
+    (run / f"failures/rank-{rank}.json").write_text(json.dumps(report))
+    sys.exit(code)
+def beat(count, step, doing):
+    beat = {"rank": rank, "pid": os.getpid(), "count": count, "step": step, "doing": doing}
+    address = chr(0) + os.environ["LIBMOE_LAUNCHER"]
+    socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(json.dumps(beat).encode(), address)
+"""
 
 
 @pytest.fixture
 def spec(manifest: Callable[[], RunSpec]) -> RunSpec:
     spec = manifest()
     spec.run_dir.mkdir()
-    return spec
+    return spec.model_copy(update={"world": World(device="cpu", processes=2)})
 
 
-def run_script(monkeypatch: pytest.MonkeyPatch, spec: RunSpec, script: str, said: list[str]) -> None:
-    monkeypatch.setattr(processes, "_command", lambda spec: [sys.executable, "-c", script])
-    processes.train_stage(spec, {}, said.append)
+@pytest.fixture
+def train(monkeypatch: pytest.MonkeyPatch, spec: RunSpec) -> Callable[..., list[str]]:
+    """Runs two ranks of a script; gives what they said."""
+
+    def run(script: str, hang_minutes: float = 0, said: list[str] | None = None) -> list[str]:
+        lines: list[str] = [] if said is None else said
+        command = [sys.executable, "-c", RANK + script, str(spec.run_dir)]
+        monkeypatch.setattr(crew, "rank_command", lambda run_dir: command)
+        processes.train_stage(spec, 0, Alone(hang_minutes), {}, lines.append)
+        return lines
+
+    return run
 
 
-def failing(reports: dict[int, tuple[int, str]], run_dir: Path) -> str:
-    written = {rank: {"exit_code": code, "message": message} for rank, (code, message) in reports.items()}
-    return (
-        f"import json, pathlib, sys; folder = pathlib.Path({str(run_dir / 'failures')!r}); folder.mkdir()\n"
-        f"for rank, report in {written!r}.items():\n"
-        "    (folder / f'rank-{rank}.json').write_text(json.dumps(report))\n"
-        "sys.exit(1)"
-    )
+@contextlib.contextmanager
+def when(happened: Callable[[], object], act: Callable[[], object]) -> Iterator[None]:
+    """Does something as soon as something else has happened."""
+
+    def wait() -> None:
+        while not happened():
+            time.sleep(0.01)
+        act()
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    yield
+    thread.join(10)
+
+
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def alive(pid: int) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    return False
 
 
 def test_progress_reaches_the_person_and_chatter_the_log(
-    monkeypatch: pytest.MonkeyPatch, spec: RunSpec
+    train: Callable[..., list[str]], spec: RunSpec
 ) -> None:
-    said: list[str] = []
-    run_script(monkeypatch, spec, "import sys; print('step 1'); print('chatter', file=sys.stderr)", said)
-    assert said == ["step 1"]
-    assert (spec.run_dir / "log.txt").read_text() == "chatter\n"
+    said = train("print(f'step of {rank}'); print('chatter', file=sys.stderr)")
+    assert said == ["step of 0"]
+    assert sorted((spec.run_dir / "log.txt").read_text().split("\n")) == [
+        "",
+        "chatter",
+        "chatter",
+        "step of 1",
+    ]
 
 
-def test_a_ranks_own_sentence_and_code_are_the_commands(
-    monkeypatch: pytest.MonkeyPatch, spec: RunSpec
-) -> None:
-    script = failing({0: (75, "stopped"), 1: (65, "cat.jpg does not decode.")}, spec.run_dir)
+def test_a_ranks_own_sentence_and_code_are_the_commands(train: Callable[..., list[str]]) -> None:
     with pytest.raises(LibmoeError, match=r"cat\.jpg does not decode.*log\.txt") as caught:
-        run_script(monkeypatch, spec, script, [])
+        train("fail(65, 'FAILED', 'cat.jpg does not decode.') if rank else fail(75, 'LOST_RANK', 'lost')")
     assert caught.value.exit_code == 65
 
 
-def test_an_old_failure_is_not_reported_again(monkeypatch: pytest.MonkeyPatch, spec: RunSpec) -> None:
+def test_an_old_failure_is_not_reported_again(train: Callable[..., list[str]], spec: RunSpec) -> None:
     (spec.run_dir / "failures").mkdir()
     (spec.run_dir / "failures" / "rank-0.json").write_text(json.dumps({"exit_code": 65, "message": "old"}))
-    with pytest.raises(LibmoeError, match="ended without a word") as caught:
-        run_script(monkeypatch, spec, "import os; os.kill(os.getpid(), 9)", [])
+    with pytest.raises(LibmoeError, match=r"ended with 1 and without a word") as caught:
+        train("sys.exit(1)")
     assert caught.value.exit_code == 70
 
 
-def test_a_killed_rank_is_named(monkeypatch: pytest.MonkeyPatch, spec: RunSpec) -> None:
-    monkeypatch.setattr(processes, "_command", lambda spec: [*TORCHRUN, str(script)])
-    script = spec.run_dir / "rank.py"
-    script.write_text(
-        "import os, time\nif os.environ['RANK'] == '1': os.kill(os.getpid(), 9)\ntime.sleep(60)\n"
+def test_a_killed_rank_is_named_with_its_step(train: Callable[..., list[str]]) -> None:
+    script = (
+        "beat(9, 4, 'computing step 5')\nif rank: time.sleep(0.3); os.kill(os.getpid(), 9)\n"
+        "time.sleep(0.6); fail(75, 'LOST_RANK', 'lost the connection')"
     )
-    with pytest.raises(TryAgainError, match=r"Rank 1 was killed by signal 9.*continues"):
-        processes.train_stage(spec, {}, lambda line: None)
+    with pytest.raises(
+        RanksLostError, match=r"Rank 1 was killed by signal 9 \(SIGKILL\) after step 4.*continues"
+    ):
+        train(script)
 
 
-def test_an_interrupt_is_passed_on_and_ends_in_try_again(
-    monkeypatch: pytest.MonkeyPatch, spec: RunSpec
+def test_ranks_that_wait_for_a_dead_one_are_ended_with_all_they_started(
+    train: Callable[..., list[str]], spec: RunSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that fails leaves a child behind; the other would wait for ever."""
+    monkeypatch.setattr(processes, "_GRACE_SECONDS", 0.5)
+    script = (
+        "import subprocess; child = subprocess.Popen(['sleep', '600'])\n"
+        "(run / f'pids-{rank}').write_text(f'{os.getpid()} {child.pid}')\n"
+        "if rank: os.kill(os.getpid(), 9)\nsignal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+    )
+    with pytest.raises(RanksLostError, match="Rank 1 was killed"):
+        train(script)
+    pids = [int(pid) for rank in (0, 1) for pid in (spec.run_dir / f"pids-{rank}").read_text().split()]
+    assert [pid for pid in pids if alive(pid)] == []
+
+
+def test_a_hung_rank_is_named_and_all_show_their_stacks(
+    train: Callable[..., list[str]], spec: RunSpec
 ) -> None:
     script = (
-        "import signal, sys, time\n"
-        "def save(*_): print('saved', flush=True); sys.exit(1)\n"
+        "import faulthandler; faulthandler.register(signal.SIGUSR1)\n"
+        "def stuck_in_the_loader(): time.sleep(600)\ndef waits_for_others(): time.sleep(600)\n"
+        "beat(3, 7, 'loading the batch of step 8')\n"
+        "if rank: stuck_in_the_loader()\nbeat(4, 7, 'computing step 8'); waits_for_others()"
+    )
+    sentence = (
+        r"Rank 1 hung for 0.01 minutes \(loading the batch of step 8\); the others wait for it; .* was 7"
+    )
+    with pytest.raises(RanksLostError, match=sentence):
+        train(script, hang_minutes=0.01)
+    log = (spec.run_dir / "log.txt").read_text()
+    assert "stuck_in_the_loader" in log
+    assert "waits_for_others" in log
+
+
+def test_an_interrupt_is_passed_on_and_ends_in_try_again(train: Callable[..., list[str]]) -> None:
+    script = (
+        "def save(*_): print('saved', flush=True); fail(75, 'INTERRUPTED', 'Saved at step 3.')\n"
         "signal.signal(signal.SIGTERM, save); print('ready', flush=True); time.sleep(60)"
     )
     said: list[str] = []
-
-    def interrupt_when_ready() -> None:
-        while "ready" not in said:
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=interrupt_when_ready, daemon=True).start()
-    started = time.monotonic()
-    with pytest.raises(TryAgainError, match="continues"):
-        run_script(monkeypatch, spec, script, said)
+    with (
+        when(lambda: "ready" in said, interrupt),
+        pytest.raises(LibmoeError, match=r"Saved at step 3") as caught,
+    ):
+        train(script, said=said)
+    assert caught.value.exit_code == 75
+    assert not isinstance(caught.value, RanksLostError)
     assert said[-1] == "saved"
-    assert time.monotonic() - started < 30
+
+
+def test_a_second_interrupt_ends_at_once(train: Callable[..., list[str]]) -> None:
+    """Ranks that would save for ten minutes."""
+    script = (
+        "signal.signal(signal.SIGTERM, lambda *_: print('saving', flush=True))\n"
+        "print('ready', flush=True)\nfor _ in range(6000): time.sleep(0.1)"
+    )
+    said: list[str] = []
+    started = time.monotonic()
+    with (
+        when(lambda: "ready" in said, interrupt),
+        when(lambda: "saving" in said, interrupt),
+        pytest.raises(LibmoeError, match=r"Training was interrupted; .* continues") as caught,
+    ):
+        train(script, said=said)
+    assert caught.value.exit_code == 75
+    assert time.monotonic() - started < 60

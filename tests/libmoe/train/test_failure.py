@@ -2,14 +2,17 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+import torch.distributed as dist
 from torch.utils.data import DataLoader, Dataset
 
-from libmoe.config.errors import ConfigError, DataError
+from libmoe.config.errors import ConfigError, DataError, TryAgainError
 from libmoe.train.failure import explain, report_failure
 
 REPOSITORY = Path(__file__).parents[3]
@@ -27,24 +30,66 @@ class Bad(Dataset):
 def test_our_sentence_survives_a_loader_worker(workers):
     with pytest.raises(DataError) as caught:
         next(iter(DataLoader(Bad(), num_workers=workers)))
-    assert explain(caught.value) == (65, "The image x.jpg of row 'r' is missing: run `libmoe prepare` again.")
+    assert explain(caught.value) == (
+        65,
+        "FAILED",
+        "The image x.jpg of row 'r' is missing: run `libmoe prepare` again.",
+    )
 
 
 def test_a_full_disk_and_a_bug():
-    full = OSError(28, "No space left on device", "/data/runs/x")
-    assert explain(full) == (
+    assert explain(OSError(5, "Input/output error", "/data/runs/x")) == (
         73,
-        "Cannot write or read /data/runs/x: No space left on device; check the disk and run again.",
+        "FAILED",
+        "Cannot write or read /data/runs/x: Input/output error; check the disk and run again.",
     )
-    assert explain(KeyError("x")) == (70, "Training stopped with KeyError: 'x'")
+    assert explain(KeyError("x")) == (70, "FAILED", "Training stopped with KeyError: 'x'")
 
 
-def test_the_first_failure_is_the_cause(tmp_path):
+class DistNetworkError(dist.DistError):
+    """As torch raises it."""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "cause", "sentence"),
+    [
+        (
+            OSError(28, "No space left on device", "/data/x"),
+            73,
+            "FAILED",
+            r"is full \(/data/x\): make room.*whole",
+        ),
+        (OSError(122, "Disk quota exceeded"), 73, "FAILED", "is full: make room"),
+        (RuntimeError("PytorchStreamWriter failed writing file data/3"), 73, "FAILED", "is full"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried"),
+            78,
+            "FAILED",
+            "The GPU ran.*offload_optimizer=true",
+        ),
+        (MemoryError(), 78, "FAILED", "This machine ran out of memory.*micro_batch_size"),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory"),
+            *(78, "FAILED", "This machine ran out of memory.*micro_batch_size"),
+        ),
+        (RuntimeError("[pair.cc:553] Connection closed by peer [127.0.0.1]"), 75, "LOST_RANK", "was lost"),
+        (DistNetworkError("The client socket has timed out"), 75, "LOST_RANK", "was lost"),
+        (TryAgainError("Saved at step 3."), 75, "INTERRUPTED", "Saved"),
+    ],
+)
+def test_each_failure_has_its_code_and_says_what_to_do(error, code, cause, sentence):
+    found = explain(error)
+    assert found[:2] == (code, cause)
+    assert re.search(sentence, found[2])
+
+
+def test_every_rank_says_what_it_saw(tmp_path):
     assert report_failure(tmp_path, 1, DataError("Bad image.")) == 65
-    assert report_failure(tmp_path, 0, RuntimeError("Connection closed by peer")) == 70
-    (path,) = (tmp_path / "failures").iterdir()
-    assert path.name == "rank-1.json"
-    assert json.loads(path.read_text()) == {"exit_code": 65, "message": "Bad image."}
+    assert report_failure(tmp_path, 0, RuntimeError("Connection closed by peer")) == 75
+    reports = [json.loads((tmp_path / f"failures/rank-{rank}.json").read_text()) for rank in (0, 1)]
+    assert [report["cause"] for report in reports] == ["LOST_RANK", "FAILED"]
+    assert reports[1]["time"] <= reports[0]["time"]
+    assert reports[1]["message"] == "Bad image."
 
 
 def start(*arguments, world="1"):

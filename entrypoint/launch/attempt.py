@@ -1,0 +1,57 @@
+"""One attempt at a stage, on one node or several: meet, choose where to go on, train until the ranks end."""
+
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+
+from entrypoint.launch import folder
+from entrypoint.launch.nodes.meet import meet
+from entrypoint.launch.nodes.settings import Place
+from entrypoint.launch.plan import check_start
+from entrypoint.launch.processes import train_stage
+from entrypoint.launch.resume import choose_checkpoint
+from libmoe.config.errors import LibmoeError
+from libmoe.config.run import RunSpec
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """``rendezvous_minutes``: how long the nodes wait for each other."""
+
+    place: Place
+    devices: dict[str, str]
+    resume: str
+    rendezvous_minutes: float
+
+    def run(self, spec: RunSpec, say: Say) -> None:
+        """Trains until the ranks end. Only node 0 decides and writes; the others follow its run.json.
+
+        Raises:
+            LibmoeError: as `train_stage`, or nothing could be started.
+        """
+        with ExitStack() as stack:
+            if self.place.rank == 0:
+                stack.enter_context(folder.held(spec, say))
+            link = stack.enter_context(closing(meet(self.place, spec, self.rendezvous_minutes, say)))
+            try:
+                if self.place.rank == 0:
+                    spec = self._prepare(spec, say)
+                link.begin(spec)
+            except LibmoeError as error:
+                link.refuse(error)
+                raise
+            train_stage(spec, self.place.rank, link, self.devices, say)
+
+    def _prepare(self, spec: RunSpec, say: Say) -> RunSpec:
+        stage = spec.config.stage
+        check_start(spec)
+        resume = choose_checkpoint(spec.run_dir, self.resume)
+        for reason in resume.passed_over:
+            say(f"stage {stage}: {reason}")
+        if resume.checkpoint:
+            say(f"stage {stage}: continuing from {resume.checkpoint.name}")
+        spec = spec.model_copy(update={"resume_from": resume.checkpoint})
+        folder.start(spec)
+        return spec

@@ -1,0 +1,53 @@
+"""A run on one node."""
+
+import socket
+
+from entrypoint.launch.nodes.interface import Rendezvous, Report
+from entrypoint.launch.verdict import Cause, Verdict
+from entrypoint.launch.watch import hung_sentence
+from libmoe.config.errors import LibmoeError, TryAgainError
+from libmoe.config.run import RunSpec
+
+
+class Alone:
+    """Nobody to talk to; see ``Link``."""
+
+    def __init__(self, hang_minutes: float) -> None:
+        self.rendezvous = Rendezvous("127.0.0.1", free_port(), "lo")
+        self._hang_minutes = hang_minutes
+
+    def begin(self, spec: RunSpec) -> None:
+        """See ``Link``."""
+
+    def exchange(self, report: Report) -> Verdict | None:
+        """See ``Link``."""
+        return hang(report, self._hang_minutes)
+
+    def settle(self, own: Verdict | None) -> Verdict | None:
+        """See ``Link``."""
+        return own
+
+    def refuse(self, error: LibmoeError) -> None:
+        """See ``Link``."""
+
+    def close(self) -> None:
+        """See ``Link``."""
+
+
+def free_port() -> int:
+    """A port on which nobody listens now."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def hang(report: Report, minutes: float) -> Verdict | None:
+    """Whether no rank has moved for so long; 0 minutes: never."""
+    if not minutes or report.silence < minutes * 60:
+        return None
+    sentence = (
+        f"{hung_sentence(report.beats, minutes)}: the stacks of all ranks are in the log; "
+        "the same command continues from the last checkpoint."
+    )
+    return Verdict(Cause.HUNG, TryAgainError.exit_code, sentence)

@@ -1,0 +1,106 @@
+"""Why this node's ranks ended, from what they wrote, how they exited, and what the kernel counted."""
+
+import json
+import signal
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from entrypoint.launch.verdict import Cause, Verdict, gravest
+from entrypoint.launch.watch import Watch
+from libmoe.config.errors import ConfigError, LibmoeError, TryAgainError
+from libmoe.config.run import RunSpec
+
+_CONTINUES = "the same command continues from the last checkpoint"
+_VMSTAT = Path("/proc/vmstat")
+
+
+class Ending:
+    """What has to be known of the time before: made just before the ranks start."""
+
+    def __init__(self, spec: RunSpec, node: int, log: Path) -> None:
+        self.spec = spec
+        self.log = log
+        self.interrupted = False
+        self.ranks = range(node * spec.world.processes, (node + 1) * spec.world.processes)
+        self._kills = _out_of_memory_kills()
+        for rank in self.ranks:
+            self._report(rank).unlink(missing_ok=True)
+
+    @property
+    def memory_ran_out(self) -> bool:
+        """Whether the kernel has ended a process for memory since."""
+        return _out_of_memory_kills() > self._kills
+
+    def reports(self) -> list[dict[str, Any]]:
+        """What the ranks wrote, the first to fail first."""
+        written = [self._report(rank) for rank in self.ranks if self._report(rank).is_file()]
+        return sorted((json.loads(path.read_text()) for path in written), key=lambda report: report["time"])
+
+    def _report(self, rank: int) -> Path:
+        return self.spec.run_dir / "failures" / f"rank-{rank}.json"
+
+
+def explain(ending: Ending, ended: Mapping[int, int], watch: Watch) -> Verdict | None:
+    """The cause, or None if all is well.
+
+    Args:
+        ended: exit code, or minus the signal, of each rank that was not ended by us.
+    """
+    return gravest(_reasons(ending, ended, watch))
+
+
+def _reasons(ending: Ending, ended: Mapping[int, int], watch: Watch) -> Iterator[Verdict]:
+    reports = ending.reports()
+    for report in reports:
+        cause = Cause[report["cause"]]
+        told = "" if cause is Cause.INTERRUPTED else f" (log: {ending.log})"
+        yield Verdict(cause, report["exit_code"], f"{report['message']}{told}")
+    if ending.interrupted and (any(ended.values()) or len(ended) < len(ending.ranks)):
+        yield Verdict(Cause.INTERRUPTED, TryAgainError.exit_code, f"Training was interrupted; {_CONTINUES}.")
+    for rank, code in ended.items():
+        if code < 0:
+            yield _killed(ending, rank, -code, watch.step_of(rank))
+        elif code and not reports:
+            yield Verdict(
+                Cause.FAILED,
+                LibmoeError.exit_code,
+                f"Rank {rank} ended with {code} and without a word: "
+                f"see {ending.log}, and report it if it is a bug.",
+            )
+
+
+def _killed(ending: Ending, rank: int, number: int, step: int) -> Verdict:
+    who = f"Rank {rank} was killed by signal {number} ({_name(number)}) after step {step}"
+    if number == signal.SIGBUS:
+        message = (
+            f"{who}: shared memory is too small for what the loaders hand over: "
+            f"give the container more with --shm-size=16g, or set data.workers=0 (log: {ending.log})."
+        )
+        return Verdict(Cause.FAILED, ConfigError.exit_code, message)
+    why = ""
+    if number == signal.SIGKILL:
+        ran_out = "the machine's or the container's memory ran out"
+        remedy = "lower train.micro_batch_size or data.workers, or give it more memory"
+        why = (
+            f": {ran_out} ({remedy})"
+            if ending.memory_ran_out
+            else f": {ran_out} ({remedy}), or somebody ended it"
+        )
+    return Verdict(Cause.KILLED, TryAgainError.exit_code, f"{who}{why}; {_CONTINUES} (log: {ending.log}).")
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "unknown"
+
+
+def _out_of_memory_kills() -> int:
+    """Processes that the kernel has ended for memory since it started, in all containers."""
+    try:
+        counters = dict(line.split() for line in _VMSTAT.read_text().splitlines())
+    except OSError:
+        return 0
+    return int(counters.get("oom_kill", 0))
