@@ -10,6 +10,7 @@ from transformers.utils.logging import disable_progress_bar
 from libmoe.config.errors import TryAgainError
 from libmoe.config.run import RunSpec
 from libmoe.model.build import build_model
+from libmoe.model.card import write_card
 from libmoe.model.processor import build_processor
 from libmoe.moe import set_aux_scale
 from libmoe.train.arguments import compile_nothing, training_arguments
@@ -62,12 +63,13 @@ def run(spec: RunSpec, say: Say, heartbeat: Heartbeat) -> None:
         )
     say(f"stage {stage}  saving the model")
     heartbeat.beat("saving the model", trainer.state.global_step)
-    _save(trainer, processor, spec.model_dir)
+    _save(trainer, processor, spec)
     dist.destroy_process_group()
 
 
-def _save(trainer: Trainer, processor: LlavaProcessor, final: Path) -> None:
+def _save(trainer: Trainer, processor: LlavaProcessor, spec: RunSpec) -> None:
     """The model as ``from_pretrained`` loads it, weights gathered from all ranks."""
+    final = spec.model_dir
     draft = final.with_name(f".draft-{final.name}")
     if is_first():
         shutil.rmtree(draft, ignore_errors=True)
@@ -76,5 +78,6 @@ def _save(trainer: Trainer, processor: LlavaProcessor, final: Path) -> None:
     if is_first():
         (draft / "training_args.bin").unlink()  # a pickle of paths: run.json says all of it
         processor.save_pretrained(draft)
+        write_card(draft, spec)
         publish(draft, final)
     dist.barrier()
