@@ -1,7 +1,6 @@
 """One stage of training, from its manifest to a model folder."""
 
 import shutil
-from pathlib import Path
 
 import torch.distributed as dist
 from transformers import LlavaProcessor, Trainer
