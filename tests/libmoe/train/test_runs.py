@@ -70,6 +70,7 @@ def test_model_and_checkpoints_load(stage, request):
     assert saved.keys() == last.keys()
     assert all(torch.equal(saved[name], last[name]) for name in saved)
     assert not (done.run_dir / "model/training_args.bin").exists()
+    assert f"# tiny, stage {stage}" in (done.run_dir / "model/README.md").read_text()
     for path in (done.run_dir / "model").iterdir():
         assert path.stat().st_mode & 0o044 == 0o044
 
