@@ -87,8 +87,27 @@ class MoEConfig(_Settings):
     top_k: PositiveInt = 3
     where: Annotated[tuple[Part, ...], Field(min_length=1)] = ("vision", "connector")
     layers: MoELayersConfig = MoELayersConfig()
-    balance_coefficient: NonNegative = 0.01
+    balance_coefficient: NonNegative = Field(
+        default=0.01, description="Weight of the balance loss; aux_free's own default is 0.0001."
+    )
     z_coefficient: NonNegative = 0.001
+    aux_schedule: Literal["constant", "warmup", "decay"] = Field(
+        default="constant",
+        description="Both coefficients over training: constant; rising from 0; or falling to 0 at the end.",
+    )
+    aux_schedule_share: Fraction = Field(
+        default=0.1, description="Share of the steps over which they rise or fall, linearly."
+    )
+    tau: Fraction = Field(
+        default=0.75, description="smoe_plus_plus: what a cheap expert counts in the balance loss."
+    )
+    cheap_warmup: Fraction = Field(
+        default=0.1,
+        description="smoe_plus_plus: share of the steps over which cheap experts, off at first, come in.",
+    )
+    bias_update_rate: NonNegative = Field(
+        default=0.001, description="aux_free: how far an expert's bias moves in a step."
+    )
     router_std: NonNegative = Field(
         default=0.02, description="Standard deviation of the router's initial weights."
     )
@@ -105,23 +124,6 @@ class MoEConfig(_Settings):
         description="Share of each expert's hidden units that are drawn anew (drop-upcycling, "
         "arXiv:2502.19261); an upcycled model then no longer starts as the dense one.",
     )
-
-
-class DataConfig(_Settings):
-    """Which annotations are read and how a row becomes tokens and pixels."""
-
-    annotations: str = Field(description="Name of an annotation artifact of the catalogue.")
-    prompt_format: Literal["plain", "chat"] = Field(
-        description="plain: image then caption (stage 1); chat: the language model's own chat template."
-    )
-    image_shape: Literal["square", "pad"] = Field(
-        description="square: resize both sides; pad: first pad to a square with the mean colour."
-    )
-    max_length: PositiveInt = Field(2048, description="Tokens a sample is cut at, image tokens included.")
-    group_by_modality_length: bool = Field(
-        description="Batches hold rows of one kind (with or without image) and of similar length."
-    )
-    workers: Annotated[int, Field(ge=0)] = Field(2, description="Loader processes of each rank.")
 
     @field_validator("name")
     @classmethod
@@ -147,6 +149,31 @@ class DataConfig(_Settings):
                 "future: take language out of moe.where or choose another moe.name",
             )
         return self
+
+
+class DataConfig(_Settings):
+    """Which annotations are read and how a row becomes tokens and pixels."""
+
+    annotations: str = Field(description="Name of an annotation artifact of the catalogue.")
+    prompt_format: Literal["plain", "chat"] = Field(
+        description="plain: image then caption (stage 1); chat: the language model's own chat template."
+    )
+    image_shape: Literal["square", "pad"] = Field(
+        description="square: resize both sides; pad: first pad to a square with the mean colour."
+    )
+    max_length: PositiveInt = Field(2048, description="Tokens a sample is cut at, image tokens included.")
+    group_by_modality_length: bool = Field(
+        description="Batches hold rows of one kind (with or without image) and of similar length."
+    )
+    packing: bool = Field(
+        True, description="The samples of a micro batch share one row without padding, none sees another."
+    )
+    unreadable: Literal["fail", "skip"] = Field(
+        "skip",
+        description="A row that cannot be read ends the run (fail), or its step goes without it (skip): named "
+        "in skipped.jsonl, and no more than about one row in a hundred.",
+    )
+    workers: Annotated[int, Field(ge=0)] = Field(2, description="Loader processes of each rank.")
 
 
 class ZeroConfig(_Settings):

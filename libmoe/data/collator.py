@@ -1,14 +1,13 @@
-"""Samples to a batch, padded on the right."""
+"""Samples to a batch, and what it holds in figures."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from libmoe.data.conversation import IGNORED
-from libmoe.data.dataset import Sample
+from libmoe.data.dataset import Sample, Skipped
+from libmoe.data.layout import Layout
 
 
 @dataclass(frozen=True)
@@ -21,37 +20,40 @@ class BatchFacts:
     images: int
     unlabelled: tuple[str, ...]
     """Rows in which nothing can be learnt, as all of their labels are masked."""
+    skipped: tuple[Skipped, ...] = ()
+    """Rows that belong to the batch and could not be read."""
 
 
 @dataclass(frozen=True)
 class Collator:
-    """Stacks samples; a batch of text alone has no ``pixel_values``."""
+    """Puts samples into tensors as ``layout`` says; a batch of text alone has no ``pixel_values``.
 
-    pad_id: int
+    A row that could not be read is left out, so that the step learns from fewer tokens. Where all were, one
+    token without label stands for them: every rank has to compute every micro batch.
+    """
 
-    def __call__(self, samples: list[Sample]) -> dict[str, Any]:
-        """``input_ids``, ``labels``, ``attention_mask`` (B, L); ``pixel_values`` (I, 3, H, W); ``facts``."""
-        ids = [sample.input_ids for sample in samples]
+    layout: Layout
+    stand_in: int
+    """Any token."""
+
+    def __call__(self, items: list[Sample | Skipped]) -> dict[str, Any]:
+        """What ``layout`` makes; ``pixel_values`` (I, 3, H, W), in the order of their tokens; ``facts``."""
+        samples = [item for item in items if isinstance(item, Sample)]
         images = [image for sample in samples for image in sample.images]
         facts = BatchFacts(
             rows=tuple(sample.row_id for sample in samples),
-            tokens=sum(map(len, ids)),
+            tokens=sum(len(sample.input_ids) for sample in samples),
             images=len(images),
             unlabelled=tuple(sample.row_id for sample in samples if not _learns(sample)),
+            skipped=tuple(item for item in items if isinstance(item, Skipped)),
         )
-        batch = {
-            "input_ids": _pad(ids, self.pad_id),
-            "labels": _pad([sample.labels for sample in samples], IGNORED),
-            "attention_mask": _pad([torch.ones_like(row) for row in ids], 0),
-            "facts": facts,
-        }
+        batch = {**self.layout(samples or [self._nothing()]), "facts": facts}
         return {**batch, "pixel_values": torch.stack(images)} if images else batch
+
+    def _nothing(self) -> Sample:
+        return Sample("", torch.tensor([self.stand_in]), torch.tensor([IGNORED]), ())
 
 
 def _learns(sample: Sample) -> bool:
     """The first token is never predicted, so its label does not count."""
     return bool((sample.labels[1:] != IGNORED).any())
-
-
-def _pad(rows: list[Tensor], value: int) -> Tensor:
-    return pad_sequence(rows, batch_first=True, padding_value=value)

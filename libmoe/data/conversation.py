@@ -19,6 +19,8 @@ class Tokens:
 
     input_ids: list[int]
     labels: list[int]
+    images: int
+    """How many of the row's images, from its first, have their tokens here."""
 
 
 class ConversationEncoder:
@@ -52,18 +54,19 @@ class ConversationEncoder:
         """Tokens and labels of a row.
 
         Raises:
-            DataError: the row cannot be rendered, or its images alone are too long; names it.
+            DataError: the row cannot be rendered, or nothing of it fits; names it.
         """
         prompt = self._format.render(row)
         coded = self._tokenizer(prompt.text, add_special_tokens=False, return_offsets_mapping=True)
         ids: list[int] = coded.input_ids
         learnt = self._learnt(prompt, ids, coded.offset_mapping)
-        tokens = Tokens([], [])
+        spread: list[int] = []
+        labels: list[int] = []
         for token, learn in zip(ids, learnt, strict=True):
             count = self._image_tokens if token == self._image_id else 1
-            tokens.input_ids.extend([token] * count)
-            tokens.labels.extend([token if learn else IGNORED] * count)
-        return self._cut(row, tokens)
+            spread.extend([token] * count)
+            labels.extend([token if learn else IGNORED] * count)
+        return self._cut(row, spread, labels)
 
     def _learnt(self, prompt: Prompt, ids: list[int], offsets: list[tuple[int, int]]) -> list[bool]:
         """Whether each token is part of an answer or the end of one."""
@@ -84,10 +87,14 @@ class ConversationEncoder:
                 break
         return after
 
-    def _cut(self, row: Row, tokens: Tokens) -> Tokens:
-        if self._image_id in tokens.input_ids[self._max_length :]:
+    def _cut(self, row: Row, ids: list[int], labels: list[int]) -> Tokens:
+        """At the limit, or before the image that lies across it; images behind the cut are left out."""
+        end = min(len(ids), self._max_length)
+        images, part = divmod(ids[:end].count(self._image_id), self._image_tokens)
+        end -= part
+        if not end:
             raise DataError(
-                f"The images of row {row.id!r} do not fit into {self._max_length} tokens "
+                f"The first image of row {row.id!r} does not fit into {self._max_length} tokens "
                 f"({self._image_tokens} an image): raise data.max_length or leave the row out."
             )
-        return Tokens(tokens.input_ids[: self._max_length], tokens.labels[: self._max_length])
+        return Tokens(ids[:end], labels[:end], images)

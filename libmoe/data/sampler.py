@@ -1,4 +1,4 @@
-"""The order in which rows are trained on: a function of the seed and the step, whoever loads them."""
+"""The order in which rows are trained on: a function of seed, rows and step, whoever loads them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch.utils.data import Sampler
 
-_POOL_ROUNDS = 64
-"""Rows of this many rounds are sorted by length together: similar lengths, still a new mix each epoch."""
+from libmoe.data.order import Groups, alike, dealt, shuffled
 
 
 @dataclass(frozen=True)
@@ -24,37 +23,37 @@ class BatchShape:
         return self.micro * self.ranks * self.accumulation
 
 
-@dataclass(frozen=True)
-class Groups:
-    """What batches are made alike in, one entry a row: whether it has an image, and how long it is."""
-
-    has_image: np.ndarray
-    length: np.ndarray
-
-
 class EpochSampler(Sampler[int]):
-    """Row numbers of one epoch, a whole number of optimizer steps long; rows at its end are repeats.
+    """Row numbers of one epoch, a whole number of optimizer steps long; the last step is filled with repeats.
 
-    Consecutive runs of ``micro`` numbers are what one rank computes at a time, consecutive runs of
-    ``micro * ranks`` are a round: what all ranks compute at the same time. With ``groups``, every micro batch
-    holds rows of one kind and of similar length, and so does every round but for at most two an epoch.
+    Consecutive runs of ``shape.samples`` numbers are a step, in it runs of ``micro * ranks`` a round (what
+    all ranks compute at the same time), in it runs of ``micro`` what one rank computes.
+
+    Args:
+        rows: numbers of the rows to train on.
+        groups: of these rows; makes the rows of a step alike. None: steps are drawn at random.
+        cost: of these rows; makes the micro batches of a step cost about the same. None: rows are not dealt.
     """
 
-    def __init__(self, rows: int, shape: BatchShape, seed: int, groups: Groups | None) -> None:
+    def __init__(
+        self,
+        rows: np.ndarray,
+        shape: BatchShape,
+        seed: int,
+        groups: Groups | None = None,
+        cost: np.ndarray | None = None,
+    ) -> None:
         self._rows = rows
         self._shape = shape
         self._seed = seed
         self._groups = groups
+        self._cost = cost
         self._epoch = 0
 
     @property
     def steps(self) -> int:
         """Optimizer steps of an epoch."""
-        if self._groups is None:
-            return -(-self._rows // self._shape.samples)
-        kinds = (self._groups.has_image.sum(), (~self._groups.has_image).sum())
-        micro_batches = sum(-(-int(rows) // self._shape.micro) for rows in kinds)
-        return -(-micro_batches // (self._shape.ranks * self._shape.accumulation))
+        return -(-len(self._rows) // self._shape.samples)
 
     def start_at(self, step: int) -> None:
         """Makes the next iteration that of the epoch which optimizer step ``step`` lies in."""
@@ -67,29 +66,11 @@ class EpochSampler(Sampler[int]):
         # RandomState's stream is frozen; that of numpy's newer Generator may change with a release.
         bits = np.random.MT19937(np.random.SeedSequence([self._seed, self._epoch]))
         random = np.random.RandomState(bits)
-        order = random.permutation(self._rows) if self._groups is None else self._grouped(random)
-        return iter(np.resize(order, len(self)).tolist())
-
-    def _grouped(self, random: np.random.RandomState) -> np.ndarray:
-        assert self._groups is not None
-        rounds, rest = [], []
-        for kind in (True, False):
-            members = random.permutation(np.flatnonzero(self._groups.has_image == kind))
-            micro_batches = self._alike(members)  # (micro batches, micro)
-            full = len(micro_batches) // self._shape.ranks * self._shape.ranks
-            rounds.append(micro_batches[:full].reshape(-1, self._shape.ranks, self._shape.micro))
-            rest.append(micro_batches[full:])
-        left = np.concatenate([*rest, *(r.reshape(-1, self._shape.micro) for r in rounds)])
-        mixed = -(-sum(map(len, rest)) // self._shape.ranks)
-        shape = (mixed, self._shape.ranks, self._shape.micro)
-        return random.permutation(np.concatenate([*rounds, np.resize(left, shape)])).ravel()
-
-    def _alike(self, members: np.ndarray) -> np.ndarray:
-        """Micro batches of similar length, the last filled up with repeats: (micro batches, micro)."""
-        assert self._groups is not None
-        micro = self._shape.micro
-        members = np.resize(members, -(-len(members) // micro) * micro)
-        pool = _POOL_ROUNDS * micro * self._shape.ranks
-        pools = [members[start : start + pool] for start in range(0, len(members), pool)]
-        ordered = [rows[np.argsort(self._groups.length[rows], kind="stable")] for rows in pools]
-        return np.concatenate([members[:0], *ordered]).reshape(-1, micro)
+        samples = self._shape.samples
+        if self._groups is None:
+            steps = shuffled(random, len(self._rows), samples)
+        else:
+            steps = alike(random, self._groups, samples)
+        if self._cost is not None:
+            steps = dealt(steps, self._cost, self._shape.micro)
+        return iter(self._rows[steps.ravel()].tolist())

@@ -10,6 +10,7 @@ from libmoe.config.errors import TryAgainError
 from libmoe.config.run import RunSpec
 from libmoe.model.build import build_model
 from libmoe.model.card import write_card
+from libmoe.model.packed_attention import attend_within_samples
 from libmoe.model.processor import build_processor
 from libmoe.moe import set_aux_scale
 from libmoe.train.arguments import compile_nothing, training_arguments
@@ -42,10 +43,12 @@ def run(spec: RunSpec, say: Say, heartbeat: Heartbeat) -> None:
     heartbeat.beat("building the model")
     model = build_model(spec)
     model.set_trainable(train.trainable)
+    if spec.config.data.packing:
+        attend_within_samples(model.model.language_model)
     set_aux_scale(1 / spec.accumulation_steps)
     processor = build_processor(spec.config, spec.models_dir)
     data = training_data(spec, processor)
-    callbacks, interruption = training_callbacks(spec, data.sampler, checkpoints, processor, say, heartbeat)
+    callbacks, interruption = training_callbacks(spec, data, checkpoints, processor, say, heartbeat)
     trainer = OrderedTrainer(
         model=model,
         args=arguments,

@@ -1,15 +1,19 @@
 """transformers' Trainer with our order of the data; all else that is ours is callbacks."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import torch
+from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 from transformers import PrinterCallback, Trainer
 
+from libmoe.config.errors import DataError
 from libmoe.data.sampler import EpochSampler
 
 
 class OrderedTrainer(Trainer):
-    """A Trainer whose batches are what ``sampler`` says."""
+    """A Trainer whose batches are what ``sampler`` says, and which divides each step's loss by its labels."""
 
     def __init__(self, *, sampler: EpochSampler, **options: Any) -> None:
         self._sampler = sampler
@@ -18,3 +22,21 @@ class OrderedTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[int]:
         return self._sampler
+
+    def _get_num_items_in_batch(
+        self, batch_samples: Sequence[dict[str, Any]], device: torch.device
+    ) -> Tensor | int | None:
+        """Labels of a step, over all ranks.
+
+        Raises:
+            DataError: there are none, which makes the loss no number; every rank finds the same.
+        """
+        labels = super()._get_num_items_in_batch(batch_samples, device)
+        if labels is not None and not int(labels):
+            rows = [row for batch in batch_samples for row in batch["facts"].rows]
+            reasons = [row.reason for batch in batch_samples for row in batch["facts"].skipped]
+            raise DataError(
+                f"Nothing can be learnt in step {self.state.global_step + 1}: "
+                + (reasons[0] if reasons else f"all labels of the rows {', '.join(rows)} are masked.")
+            )
+        return labels

@@ -5,7 +5,6 @@ import json
 from transformers import LlavaProcessor, TrainerCallback
 
 from libmoe.config.run import RunSpec
-from libmoe.data.sampler import EpochSampler
 from libmoe.train.callbacks.checkpoints import CheckpointPublisher
 from libmoe.train.callbacks.data_order import DataOrder
 from libmoe.train.callbacks.divergence import DivergenceGuard
@@ -17,9 +16,11 @@ from libmoe.train.callbacks.metrics_file import MetricsFile
 from libmoe.train.callbacks.progress import Progress
 from libmoe.train.callbacks.record import Sink
 from libmoe.train.callbacks.router_statistics import RouterStatisticsCallback, router_statistics
+from libmoe.train.callbacks.skipped import SkippedReport
 from libmoe.train.callbacks.tensorboard import TensorBoard
 from libmoe.train.callbacks.unlabelled import UnlabelledReport
 from libmoe.train.checkpoint import Checkpoints
+from libmoe.train.data import TrainingData
 from libmoe.train.heartbeat import Heartbeat
 from libmoe.train.ranks import is_first
 from libmoe.train.terminal import Say
@@ -27,7 +28,7 @@ from libmoe.train.terminal import Say
 
 def training_callbacks(
     spec: RunSpec,
-    sampler: EpochSampler,
+    data: TrainingData,
     checkpoints: Checkpoints,
     processor: LlavaProcessor,
     say: Say,
@@ -35,15 +36,19 @@ def training_callbacks(
 ) -> tuple[list[TrainerCallback], Interruption]:
     """All callbacks of a run, in the order in which they are called; and the one that knows how it ended."""
     meter = Meter(spec.config.moe, _sinks(spec, say) if is_first() else [])
+    skipped = SkippedReport(spec.run_dir, data.left_out, _step_of(spec), say)
     guard, unlabelled, interruption = DivergenceGuard(), UnlabelledReport(say), Interruption()
     routers, life = _routers(spec), SignsOfLife(heartbeat)
     callbacks = [
-        DataOrder(sampler),
-        FactsTap([life.hear, meter.hear, guard.hear, unlabelled.hear, *(one.hear for one in routers)]),
+        DataOrder(data.sampler),
+        FactsTap(
+            [life.hear, meter.hear, guard.hear, unlabelled.hear, skipped.hear, *(one.hear for one in routers)]
+        ),
         guard,
         meter,
         *routers,
         unlabelled,
+        skipped,
         interruption,
         CheckpointPublisher(checkpoints, processor),
         life,

@@ -71,11 +71,32 @@ def test_cut_at_the_limit(bpe, row):
     assert (cut.input_ids, cut.labels) == (whole.input_ids[:20], whole.labels[:20])
 
 
-@pytest.mark.parametrize("limit", [2, 5, 8])
-def test_images_are_never_cut(bpe, row, limit):
-    chat = row("human", "<image>\nHi", "gpt", "a cat", "human", "<image>", "gpt", "x", images=["a", "b"])
-    with pytest.raises(DataError, match=rf"'r1' do not fit into {limit} tokens .*max_length"):
-        encoder(bpe, max_length=limit).encode(chat)
+def two_images(row):
+    return row("human", "<image>\nHi", "gpt", "a cat", "human", "<image>", "gpt", "x", images=["a", "b"])
+
+
+@pytest.mark.parametrize("limit", range(1, 40))
+def test_a_cut_never_goes_through_an_image(bpe, row, limit):
+    whole, cut = encoder(bpe).encode(two_images(row)), encoder(bpe, max_length=limit).encode(two_images(row))
+    image = bpe.convert_tokens_to_ids("<image>")
+    length = len(cut.input_ids)
+    assert (cut.input_ids, cut.labels) == (whole.input_ids[:length], whole.labels[:length])
+    assert cut.images == cut.input_ids.count(image) / 4
+    lost = min(limit, len(whole.input_ids)) - length
+    assert 0 <= lost < 4
+    assert not lost or whole.input_ids[length : length + 4] == [image] * 4
+
+
+def test_images_that_follow_each_other_are_cut_apart(bpe, row):
+    caption = row("gpt", "A cat.", images=["a", "b", "c"])
+    cut = encoder(bpe, "plain", max_length=10).encode(caption)
+    assert (cut.images, len(cut.input_ids)) == (2, 8)
+    assert set(cut.labels) == {IGNORED}
+
+
+def test_an_image_that_never_fits_is_named(bpe, row):
+    with pytest.raises(DataError, match=r"first image of row 'r1' does not fit into 3 tokens .*max_length"):
+        encoder(bpe, "plain", max_length=3).encode(row("gpt", "A cat.", images=["a"]))
 
 
 def test_a_tokenizer_without_offsets(bpe):

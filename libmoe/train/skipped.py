@@ -1,0 +1,55 @@
+"""``skipped.jsonl``: every row that a run does not train on, when, and why."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+NAME = "skipped.jsonl"
+
+
+@dataclass(frozen=True, order=True)
+class SkipRecord:
+    """A line of the file."""
+
+    step: int
+    """The optimizer step that went without the row; 0: it is left out of the whole run."""
+    number: int
+    """Of the row in the index, from 0."""
+    row: str
+    reason: str
+
+
+def read_skipped(run_dir: Path) -> list[SkipRecord]:
+    """What the file of a run says; nothing where there is none."""
+    path = run_dir / NAME
+    if not path.exists():
+        return []
+    whole = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    return [SkipRecord(**json.loads(line)) for line in whole]
+
+
+def start_skipped(run_dir: Path, left_out: Iterable[SkipRecord], start: int) -> None:
+    """Begins the file; of an older one, what comes again after step ``start`` is dropped."""
+    kept = [record for record in read_skipped(run_dir) if 0 < record.step <= start]
+    draft = run_dir / f".draft-{NAME}"
+    draft.write_text("".join(map(_line, [*left_out, *kept])))
+    draft.replace(run_dir / NAME)
+
+
+def add_skipped(run_dir: Path, records: Sequence[SkipRecord]) -> None:
+    """Adds lines."""
+    with (run_dir / NAME).open("a") as file:
+        file.writelines(map(_line, records))
+
+
+def left_out_before(checkpoint: Path) -> list[int] | None:
+    """Numbers of the rows that the run of this checkpoint left out; None where its folder does not say."""
+    run_dir = checkpoint.parents[1]
+    if not (run_dir / NAME).exists():
+        return None
+    return sorted(record.number for record in read_skipped(run_dir) if not record.step)
+
+
+def _line(record: SkipRecord) -> str:
+    return json.dumps(asdict(record), ensure_ascii=False) + "\n"
