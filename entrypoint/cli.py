@@ -17,6 +17,7 @@ COMMANDS = {
     "verify": "Join every annotation row with the images on the volume.",
     "status": "What the volume holds.",
     "train": "Train one stage or all three with DeepSpeed.",
+    "report": "A run as one HTML page: curves, expert load, settings.",
     "generate": "Answer a prompt about an image with a trained model.",
     "doctor": "What is wrong with this machine, and what to do.",
     "config": "Show the settings of a run and where each came from.",

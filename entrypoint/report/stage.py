@@ -1,0 +1,70 @@
+"""What a stage's run folder tells, read for the report."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from entrypoint.launch.metrics import read_metrics
+from entrypoint.report.curves import Curve
+from libmoe.config.errors import DataError
+from libmoe.config.run import RunSpec
+from libmoe.config.stages import STAGES
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """One stage's manifest, steps and router samples."""
+
+    spec: RunSpec
+    steps: list[dict[str, Any]]
+    router: list[dict[str, Any]]
+    """``{"step", "layers": {path: figures}}``; empty where the model has no experts."""
+
+    @property
+    def done(self) -> bool:
+        """Whether its model was saved at the end."""
+        return (self.spec.model_dir / "config.json").is_file()
+
+    def curve(self, key: str, name: str | None = None) -> Curve:
+        """One figure over the steps; without points where it does not apply."""
+        points = [(step["step"], float(step[key])) for step in self.steps if key in step]
+        return Curve(name or key.replace("_", " "), points)
+
+    def loads(self, layer: str) -> list[tuple[int, list[float]]]:
+        """Expert loads of a layer over the sampled steps that saw a token there."""
+        seen = ((sample["step"], sample["layers"].get(layer)) for sample in self.router)
+        return [(step, figures["load"]) for step, figures in seen if figures and figures["tokens"]]
+
+    @property
+    def layers(self) -> list[str]:
+        """Paths of the layers with experts."""
+        return list(self.router[-1]["layers"]) if self.router else []
+
+
+def read_stages(run: Path) -> list[StageRun]:
+    """The stages below a run folder, or the one stage that it is.
+
+    Raises:
+        DataError: there is no run, or it has made no step.
+        ConfigError: a manifest is not one of ours.
+    """
+    folders = [run] if (run / "run.json").is_file() else [run / stage for stage in STAGES]
+    found = [folder for folder in folders if (folder / "run.json").is_file()]
+    if not found:
+        raise DataError(f"{run} holds no run.json: name the run folder of a stage, or the folder above it.")
+    return [_read(folder) for folder in found]
+
+
+def _read(folder: Path) -> StageRun:
+    return StageRun(RunSpec.read(folder / "run.json"), read_metrics(folder), _router(folder / "router.jsonl"))
+
+
+def _router(path: Path) -> list[dict[str, Any]]:
+    samples = []
+    for line in path.read_text().splitlines() if path.is_file() else []:
+        try:
+            samples.append(json.loads(line))
+        except json.JSONDecodeError:
+            break  # cut short by a kill
+    return samples
