@@ -49,19 +49,19 @@ class MoEMLP(nn.Module):
         return y_TD.view(*x.shape[:-1], y_TD.shape[-1])
 
     def _with_losses(self, y_TD: Tensor, routing: Routing, sequence: int) -> Tensor:
-        self.balance_loss = self.z_loss = None
-        if not routing.logits_TE.requires_grad or not len(y_TD):
-            return y_TD
-        if self.balance_coefficient:
-            balance = self.router.balance(routing, sequence)
-            self.balance_loss = balance.detach()
-            y_TD = ride(y_TD, self.balance_coefficient * balance)
-        if self.z_coefficient:
-            z = z_loss(routing.logits_TE)
-            self.z_loss = z.detach()
-            y_TD = ride(y_TD, self.z_coefficient * z)
-        if routing.own_loss is not None:
-            y_TD = ride(y_TD, routing.own_loss, scheduled=False)
+        balance = z = None
+        if routing.logits_TE.requires_grad and len(y_TD):
+            if self.balance_coefficient:
+                balance = self.router.balance(routing, sequence)
+                y_TD = ride(y_TD, self.balance_coefficient * balance)
+            if self.z_coefficient:
+                z = z_loss(routing.logits_TE)
+                y_TD = ride(y_TD, self.z_coefficient * z)
+            if routing.own_loss is not None:
+                y_TD = ride(y_TD, routing.own_loss, scheduled=False)
+        # Only now: what is computed again under activation checkpointing may end anywhere above.
+        self.balance_loss = None if balance is None else balance.detach()
+        self.z_loss = None if z is None else z.detach()
         return y_TD
 
 

@@ -10,7 +10,7 @@ from transformers import TrainerCallback, TrainerState, TrainingArguments
 
 from libmoe.config.schema import MoEConfig
 from libmoe.data.collator import BatchFacts
-from libmoe.moe import MoEMLP
+from libmoe.moe import MoEMLP, aux_share
 from libmoe.train.callbacks.record import Sink, StepRecord
 from libmoe.train.ranks import gather
 
@@ -69,7 +69,7 @@ class Meter(TrainerCallback):
         aux += self._moe.z_coefficient * (self._step["z_loss"] or 0.0)
         record = StepRecord(
             step=state.global_step,
-            loss=lm_loss + aux,
+            loss=lm_loss + aux_share() * aux,
             lm_loss=lm_loss,
             lr=logs["learning_rate"],
             grad_norm=logs["grad_norm"],
