@@ -18,13 +18,20 @@ pytestmark = pytest.mark.slow
 
 WORKER = Path(__file__).with_name("zero3_worker.py")
 ROOT = Path(__file__).parents[3]
+MOE = {
+    "balance_coefficient": 0.5,
+    "where": ["vision", "connector", "language"],
+    "layers": {"language": [1]},
+    "expert_noise": 0.01,
+    "redrawn": 0.1,
+}
 
 
 @pytest.fixture(scope="module")
 def runs(make_spec: MakeSpec, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Tensor]]:
     """What both worlds built and trained, by file name."""
     folder = tmp_path_factory.mktemp("zero3")
-    spec = make_spec("sft", {"moe": {"balance_coefficient": 0.5}}).model_copy(update={"run_dir": folder})
+    spec = make_spec("sft", {"moe": MOE}).model_copy(update={"run_dir": folder})
     inherited = {name: value for name, value in os.environ.items() if name not in ("WORLD_SIZE", "RANK")}
     environment = {**inherited, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "PYTHONPATH": str(ROOT)}
     worker = [str(WORKER), str(spec.write()), str(folder)]
