@@ -16,6 +16,7 @@ from libmoe.train.callbacks.metrics_file import MetricsFile
 from libmoe.train.callbacks.progress import Progress
 from libmoe.train.callbacks.record import Sink
 from libmoe.train.callbacks.router_statistics import RouterStatisticsCallback, router_statistics
+from libmoe.train.callbacks.routers import RouterSteps
 from libmoe.train.callbacks.skipped import SkippedReport
 from libmoe.train.callbacks.tensorboard import TensorBoard
 from libmoe.train.callbacks.unlabelled import UnlabelledReport
@@ -44,6 +45,7 @@ def training_callbacks(
         FactsTap(
             [life.hear, meter.hear, guard.hear, unlabelled.hear, skipped.hear, *(one.hear for one in routers)]
         ),
+        RouterSteps(spec.config.moe),
         guard,
         meter,
         *routers,
