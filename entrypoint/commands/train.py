@@ -45,6 +45,7 @@ def command(
     as_json: bool,
 ) -> None:
     """Train one stage or all three with DeepSpeed."""
+    import functools
     import os
 
     from entrypoint import console
@@ -70,7 +71,7 @@ def command(
         rendezvous_minutes=nodes.rendezvous_minutes,
     )
     specs = list(training.plan()) if dry_run else training.run(console.say)
-    describe = summary.planned if dry_run else summary.trained
+    describe = functools.partial(summary.planned, place=place) if dry_run else summary.trained
     if as_json:
         console.result({spec.config.stage: describe(spec) for spec in specs})
     else:

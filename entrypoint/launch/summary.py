@@ -4,11 +4,12 @@ import math
 from collections.abc import Mapping, Sequence
 
 from entrypoint.launch.metrics import read_metrics
+from entrypoint.launch.nodes.settings import Place
 from libmoe.config.run import RunSpec
 
 
-def planned(spec: RunSpec) -> dict[str, object]:
-    """What would run."""
+def planned(spec: RunSpec, place: Place) -> dict[str, object]:
+    """What would run, and which part of it here."""
     train = spec.config.train
     steps = train.max_steps or math.ceil(spec.annotations.rows / train.global_batch_size) * train.epochs
     offload = [part for part in ("optimizer", "parameters") if getattr(train.zero, f"offload_{part}")]
@@ -23,6 +24,7 @@ def planned(spec: RunSpec) -> dict[str, object]:
         "micro_batch_size": train.micro_batch_size,
         "accumulation_steps": spec.accumulation_steps,
         "ranks": f"{spec.world.size} {spec.world.device}",
+        "nodes": place.sentence(),
         "zero": f"{train.zero.stage}" + (f", {' and '.join(offload)} offloaded" if offload else ""),
         "starts_from": _start(spec),
         "run_folder": str(spec.run_dir),

@@ -1,5 +1,6 @@
 """Node 0 of several: waits for the others, hears of their ranks, and decides for all."""
 
+import contextlib
 import secrets
 import socket
 import time
@@ -19,7 +20,7 @@ from libmoe.config.run import RunSpec
 PING_SECONDS = 2.0
 LOST_SECONDS = 30.0
 """A node that was silent for so long is lost."""
-_SETTLE_SECONDS = 60.0
+_LOOK_SECONDS = 0.05
 _READY_SECONDS = 120.0
 _HELLO_SECONDS = 10.0
 _REMIND_SECONDS = 30.0
@@ -35,6 +36,7 @@ class Coordinator:
         self._hang_minutes = hang_minutes
         self._reports: dict[int, Report] = {}
         self._ended: dict[int, tuple[float, Verdict | None]] = {}
+        self._ready: set[int] = set()
         self._pinged = 0.0
 
     def begin(self, spec: RunSpec) -> None:
@@ -46,27 +48,24 @@ class Coordinator:
         token = secrets.token_hex(8)
         with show(spec.run_dir, token):
             self._tell(go={"port": self.rendezvous.port, "token": token})
-            waiting = set(self._wires)
             until = time.monotonic() + _READY_SECONDS
-            while waiting:
+            while waiting := set(self._wires) - self._ready:
+                self._listen()
                 for node in sorted(waiting):
-                    for message in self._wires[node].receive(0.1):
-                        if "outcome" in message:
-                            raise Verdict.from_json(message["outcome"]).error()
-                        waiting -= {node} if "ready" in message else set()
+                    _, verdict = self._ended.get(node, (0.0, None))
+                    if verdict:
+                        raise verdict.error()
                     if self._wires[node].closed or time.monotonic() > until:
                         raise self._lost(node).error()
+                time.sleep(_LOOK_SECONDS)
         for wire in self._wires.values():
             wire.heard = time.monotonic()
 
     def exchange(self, report: Report) -> Verdict | None:
         """See ``Link``."""
-        now = time.monotonic()
-        if now - self._pinged > PING_SECONDS:
-            self._pinged = now
-            self._tell(ping=1)
+        self._ping()
         self._listen()
-        verdict = self._judge(report, now)
+        verdict = self._judge(report, time.monotonic())
         if verdict:
             self._tell(order=verdict.to_json())
         return verdict
@@ -75,15 +74,13 @@ class Coordinator:
         """See ``Link``."""
         if own:
             self._tell(order=own.to_json())
-        until = time.monotonic() + _SETTLE_SECONDS
-        while len(self._ended) < len(self._wires) and time.monotonic() < until:
+        while waiting := set(self._wires) - set(self._ended):
+            self._ping()
             self._listen()
-            for node, wire in self._wires.items():
-                if wire.closed and node not in self._ended:
+            for node in waiting:
+                if self._is_silent(node):
                     self._ended[node] = time.monotonic(), self._lost(node)
-            time.sleep(0.05)
-        for node in set(self._wires) - set(self._ended):
-            self._ended[node] = time.monotonic(), self._lost(node)
+            time.sleep(_LOOK_SECONDS)
         final = gravest([own, *(verdict for _, verdict in self._ended.values())])
         self._tell(final=final.to_json() if final else None)
         return final
@@ -98,6 +95,15 @@ class Coordinator:
         for wire in self._wires.values():
             wire.close()
 
+    def _ping(self) -> None:
+        if time.monotonic() - self._pinged > PING_SECONDS:
+            self._pinged = time.monotonic()
+            self._tell(ping=1)
+
+    def _is_silent(self, node: int) -> bool:
+        wire = self._wires[node]
+        return wire.closed or time.monotonic() - wire.heard > LOST_SECONDS
+
     def _tell(self, **message: Any) -> None:
         for wire in self._wires.values():
             wire.send(**message)
@@ -108,15 +114,17 @@ class Coordinator:
                 if "beats" in message:
                     beats = [Beat(**beat) for beat in message["beats"]]
                     self._reports[node] = Report(beats, message["silence"])
+                if "ready" in message:
+                    self._ready.add(node)
                 if "outcome" in message:
                     self._ended[node] = time.monotonic(), _verdict(message["outcome"])
 
     def _judge(self, own: Report, now: float) -> Verdict | None:
-        for node, wire in self._wires.items():
+        for node in self._wires:
             ended, verdict = self._ended.get(node, (now, None))
             if verdict and (verdict.cause is not Cause.INTERRUPTED or now - ended > LOST_SECONDS):
                 return verdict  # ranks of an interrupted node have agreed with ours to save, so wait for ours
-            if node not in self._ended and (wire.closed or now - wire.heard > LOST_SECONDS):
+            if node not in self._ended and self._is_silent(node):
                 return self._lost(node)
         everyone = [own, *self._reports.values()]
         beats = [beat for report in everyone for beat in report.beats]
@@ -173,7 +181,8 @@ def gather(
             except TimeoutError:
                 wires = {node: wire for node, wire in wires.items() if not _gone(wire)}
                 continue
-            _welcome(Wire(connection), wires, place, identity)
+            with contextlib.suppress(OSError):  # gone before it said anything
+                _welcome(Wire(connection), wires, place, identity)
     return Coordinator(wires, place, hang_minutes)
 
 

@@ -15,7 +15,7 @@ from entrypoint.launch.verdict import Cause, Verdict, gravest
 from libmoe.config.errors import LibmoeError, TryAgainError
 from libmoe.config.run import RunSpec
 
-_FINAL_SECONDS = 90.0
+_LOOK_SECONDS = 0.05
 _RETRY_SECONDS = 1.0
 
 
@@ -61,17 +61,16 @@ class Member:
             self._pinged = now
             self._wire.send(beats=[asdict(beat) for beat in report.beats], silence=report.silence)
         self._listen()
-        if self._order is None and (self._wire.closed or now - self._wire.heard > LOST_SECONDS):
+        if self._order is None and self._is_silent():
             return self._lost()
         return self._order
 
     def settle(self, own: Verdict | None) -> Verdict | None:
         """See ``Link``."""
         self._wire.send(outcome=own.to_json() if own else None)
-        until = time.monotonic() + _FINAL_SECONDS
-        while not self._final and not self._wire.closed and time.monotonic() < until:
+        while not self._final and not self._is_silent():
             self._listen()
-            time.sleep(0.05)
+            time.sleep(_LOOK_SECONDS)
         self._listen()
         return self._final[0] if self._final else gravest([own, self._order, self._lost()])
 
@@ -86,6 +85,9 @@ class Member:
     def _listen(self) -> None:
         for message in self._wire.receive():
             self._heed(message)
+
+    def _is_silent(self) -> bool:
+        return self._wire.closed or time.monotonic() - self._wire.heard > LOST_SECONDS
 
     def _heed(self, message: Mapping[str, Any]) -> None:
         if "order" in message:

@@ -18,6 +18,8 @@ class Wire:
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
         self._pending = b""
+        self.here: str = connection.getsockname()[0]
+        self.there: str = connection.getpeername()[0]
         self.closed = False
         self.heard = time.monotonic()
         """When something last arrived."""
@@ -25,21 +27,6 @@ class Wire:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in _KEEPALIVE.items():
             connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-
-    @property
-    def here(self) -> str:
-        """This side's address."""
-        address: str = self._socket.getsockname()[0]
-        return address
-
-    @property
-    def there(self) -> str:
-        """The other side's address."""
-        try:
-            address: str = self._socket.getpeername()[0]
-        except OSError:
-            return "an address that is gone"
-        return address
 
     def send(self, **message: Any) -> None:
         """Sends, or finds the connection closed."""
