@@ -13,7 +13,8 @@ from libmoe.model.config import LibmoeConfig
 from libmoe.model.modeling import LibmoeForConditionalGeneration
 from libmoe.model.processor import build_processor, stop_token_ids
 from libmoe.model.skeleton import skeleton
-from libmoe.model.sources import base_weights, read_checkpoint
+from libmoe.model.sources import base_weights
+from libmoe.model.tensor_files import read_checkpoint
 from libmoe.model.weights import dense, expected_shapes, load
 
 

@@ -11,7 +11,7 @@ from libmoe.config.errors import ConfigError
 from libmoe.model.config import LibmoeConfig
 from libmoe.model.modeling import LibmoeForConditionalGeneration
 from libmoe.model.processor import stop_token_ids
-from libmoe.model.sources import read_checkpoint
+from libmoe.model.tensor_files import read_checkpoint
 from libmoe.model.weights import load
 
 

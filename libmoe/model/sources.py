@@ -1,52 +1,20 @@
-"""Where the tensors of a dense model come from: safetensors files, mapped into memory, or a seeded start."""
+"""Where the tensors of a dense model come from: released weights, or a seeded start."""
 
-import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from libmoe.config.errors import ConfigError, DataError
+from libmoe.config.errors import ConfigError
 from libmoe.config.schema import Part, RunConfig
 from libmoe.model.config import LibmoeConfig
 from libmoe.model.connector import Connector
 from libmoe.model.skeleton import whole_modules
+from libmoe.model.tensor_files import has_safetensors, read_bin, read_checkpoint
 from libmoe.model.tower import build_tower
 from libmoe.moe.seeding import derived_seed
-
-
-def read_checkpoint(folder: Path) -> dict[str, Tensor]:
-    """All tensors of a folder's safetensors, by name, mapped from disk.
-
-    Raises:
-        ConfigError: the folder holds no safetensors.
-        DataError: a file is damaged.
-    """
-    state: dict[str, Tensor] = {}
-    for name in sorted(_files(folder)):
-        if not (folder / name).is_file():
-            raise ConfigError(f"{folder} has no {name}: fetch or save the model again.")
-        try:
-            with safe_open(folder / name, framework="pt", device="cpu") as file:
-                state |= {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except SafetensorError as error:
-            raise DataError(
-                f"{folder / name} is damaged ({error}): fetch or save the model again."
-            ) from error
-    return state
-
-
-def _files(folder: Path) -> set[str]:
-    index = folder / "model.safetensors.index.json"
-    if not index.is_file():
-        return {"model.safetensors"}
-    try:
-        return set(json.loads(index.read_text())["weight_map"].values())
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{index} is damaged: fetch or save the model again.") from error
 
 
 def base_weights(
@@ -72,10 +40,14 @@ def base_weights(
     return {name: tensor for name, tensor in state.items() if name in names}
 
 
-def _released(models_dir: Path, weights: str) -> dict[str, Tensor]:
-    if not (models_dir / weights).is_dir():
+def _released(models_dir: Path, weights: str) -> Mapping[str, Tensor]:
+    """Tensors of a hub's folder: safetensors, or the one file that older releases have instead."""
+    folder = models_dir / weights
+    if not folder.is_dir():
         raise ConfigError(f"The weights {weights} are not in {models_dir}: fetch them with `libmoe prepare`.")
-    return read_checkpoint(models_dir / weights)
+    if (folder / "pytorch_model.bin").is_file() and not has_safetensors(folder):
+        return read_bin(folder / "pytorch_model.bin")
+    return read_checkpoint(folder)
 
 
 def _random(part: Part, config: LibmoeConfig, seed: int) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from libmoe.model.interchange.layout import Layout
 from libmoe.model.interchange.outgoing import to_upstream
 from libmoe.model.interchange.shards import Lazy, new_folder, write_shards
 from libmoe.model.interchange.towers import tower_name
-from libmoe.model.sources import read_checkpoint
+from libmoe.model.tensor_files import read_checkpoint
 
 
 def export_checkpoint(source: Path, destination: Path, tower: str | None = None) -> None:

@@ -1,18 +1,14 @@
 """Upstream's files as tensors by name, mapped from disk."""
 
 import json
-import pickle
 import re
-import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from libmoe.config.errors import ConfigError, DataError
 from libmoe.model.interchange.names import CONNECTOR, TOWER
-from libmoe.model.sources import read_checkpoint
+from libmoe.model.tensor_files import has_safetensors, read_bin, read_checkpoint
 
 ADAPTERS = {
     "mm_projector.bin": (CONNECTOR, CONNECTOR),
@@ -52,34 +48,6 @@ def read_upstream(folder: Path) -> dict[str, Tensor]:
             f"pytorch_model*.bin or {' and '.join(ADAPTERS)}."
         )
     return {_in_whole_model(name): tensor for name, tensor in state.items()}
-
-
-def has_safetensors(folder: Path) -> bool:
-    """Whether a folder holds a whole model as safetensors, in one file or in shards."""
-    return any((folder / f"model.safetensors{suffix}").is_file() for suffix in ("", ".index.json"))
-
-
-def read_bin(path: Path) -> Mapping[str, Tensor]:
-    """The tensors of a file that ``torch.save`` wrote; no code in it is run.
-
-    Raises:
-        ConfigError: there is no such file.
-        DataError: it is damaged, or is anything but tensors by name.
-    """
-    if not path.is_file():
-        raise ConfigError(f"{path.parent} has no {path.name}: fetch the checkpoint again.")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
-        raise DataError(
-            f"{path} is not tensors alone, and reading the rest could run code: save its state dict again, "
-            "or get the file as safetensors."
-        ) from error
-    except Exception as error:  # the unpickler stumbles over damage in any way
-        raise DataError(f"{path} is damaged ({type(error).__name__}): fetch it again.") from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise DataError(f"{path} is no state dict: give a file that maps names to tensors.")
-    return state
 
 
 def read_json(path: Path) -> dict:

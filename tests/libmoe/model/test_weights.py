@@ -23,7 +23,7 @@ from libmoe.model import LibmoeForConditionalGeneration
 from libmoe.model.build import build_model
 from libmoe.model.checkpoint import load_checkpoint
 from libmoe.model.processor import build_processor
-from libmoe.model.sources import read_checkpoint
+from libmoe.model.tensor_files import read_checkpoint
 
 MakeSpec = Callable[..., RunSpec]
 Save = Callable[[LibmoeForConditionalGeneration], Path]
@@ -189,6 +189,17 @@ def test_released_weights_are_found_under_their_own_names(released: RunSpec) -> 
     torch.testing.assert_close(built, {name: siglip.state_dict()[name] for name in built}, rtol=0, atol=0)
     assert_same(model.model.language_model, phi.model)
     assert torch.equal(model.lm_head.weight, phi.lm_head.weight)
+
+
+def test_weights_of_before_safetensors_are_read(released: RunSpec) -> None:
+    folder = released.models_dir / "g" / "siglip"
+    expected = build_model(released)
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save(
+        tensors | {"vision_model.embeddings.position_ids": torch.arange(4)}, folder / "pytorch_model.bin"
+    )
+    assert_same(build_model(released), expected)
 
 
 def test_released_configurations_complete_the_presets(released: RunSpec, tmp_path: Path) -> None:

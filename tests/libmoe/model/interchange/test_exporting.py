@@ -18,7 +18,7 @@ from libmoe.model.interchange import Origin, export_checkpoint, import_checkpoin
 from libmoe.model.interchange.names import ROUTERS
 from libmoe.model.interchange.shards import Lazy, write_shards
 from libmoe.model.processor import build_processor
-from libmoe.model.sources import read_checkpoint
+from libmoe.model.tensor_files import read_checkpoint
 
 from .conftest import MakeUpstream, SaveUpstream, settings
 
