@@ -72,6 +72,9 @@ def _messages(row: Row) -> list[dict[str, str]]:
         turns.pop(0)
     if not turns:
         raise DataError(f"Row {row.id!r} has nothing to train on: no human speaks in its conversation.")
+    unknown = next((turn.speaker for turn in turns if turn.speaker not in _ROLES), None)
+    if unknown is not None:
+        raise DataError(f"In row {row.id!r} speaks {unknown!r}, who is neither human nor gpt.")
     wanted = [turn.text.count(IMAGE) if turn.speaker == "human" else 0 for turn in turns]
     left = len(row.images)
     placed = []

@@ -68,6 +68,11 @@ def test_nobody_asks(bpe, row):
         ChatFormat(bpe).render(row("gpt", "Hello!"))
 
 
+def test_somebody_else_speaks(bpe, row):
+    with pytest.raises(DataError, match="In row 'r1' speaks 'tool'"):
+        ChatFormat(bpe).render(row("human", "A?", "tool", "42", "gpt", "42."))
+
+
 def test_a_tokenizer_without_template(tokenizer_folder):
     (tokenizer_folder / "chat_template.jinja").unlink()
     with pytest.raises(ConfigError, match="no chat template"):
