@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from libmoe.moe.losses import balance_loss, ride, set_aux_scale, z_loss
+from libmoe.config.schema import MoEConfig
+from libmoe.moe.losses import aux_share, balance_loss, ride, set_aux_progress, set_aux_scale, z_loss
 
 
 def routed(batch: int = 2, tokens: int = 6, experts: int = 4, top_k: int = 2) -> tuple[Tensor, Tensor]:
@@ -75,3 +76,44 @@ def test_riding_loss_gets_the_scale_and_the_output_its_own_gradient() -> None:
         set_aux_scale(1.0)
     torch.testing.assert_close(y.grad, 2 * y.detach())
     assert loss.grad.item() == 0.5
+
+
+def test_what_an_expert_costs_weighs_its_term() -> None:
+    p, chosen = routed()
+    cost = torch.tensor([1.0, 1.0, 0.75, 0.0], dtype=torch.float64)
+    load = torch.stack([(chosen == e).double().mean((1, 2)) for e in range(4)], -1)
+    expected = 4 * (cost * load * p.mean(1)).sum(-1).mean()
+    torch.testing.assert_close(balance_loss(p, chosen, cost), expected)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "share", "expected"),
+    [
+        ("constant", 0.5, [1.0, 1.0, 1.0, 1.0]),
+        ("warmup", 0.5, [0.0, 0.5, 1.0, 1.0]),
+        ("decay", 0.5, [1.0, 1.0, 1.0, 0.5]),
+        ("warmup", 0.0, [1.0, 1.0, 1.0, 1.0]),
+        ("decay", 0.0, [1.0, 1.0, 1.0, 1.0]),
+    ],
+)
+def test_coefficients_follow_their_schedule(schedule: str, share: float, expected: list[float]) -> None:
+    settings = MoEConfig(aux_schedule=schedule, aux_schedule_share=share)
+    try:
+        shares = []
+        for progress in (0.0, 0.25, 0.5, 0.75):
+            set_aux_progress(settings, progress)
+            shares.append(aux_share())
+    finally:
+        set_aux_progress(MoEConfig(), 0.0)
+    assert shares == pytest.approx(expected)
+
+
+def test_a_schedule_leaves_an_algorithms_own_loss_alone() -> None:
+    set_aux_progress(MoEConfig(aux_schedule="warmup"), 0.0)
+    try:
+        y, own, scheduled = (torch.ones((), requires_grad=True) for _ in range(3))
+        ride(ride(y, own, scheduled=False), scheduled).backward()
+    finally:
+        set_aux_progress(MoEConfig(), 0.0)
+    assert own.grad.item() == 1
+    assert scheduled.grad.item() == 0
