@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from entrypoint.launch.costs import COUNTED, cells, costs
 from entrypoint.launch.metrics import read_metrics
 from entrypoint.launch.nodes.settings import Place
 from libmoe.config.run import RunSpec
@@ -28,6 +30,7 @@ def planned(spec: RunSpec, place: Place) -> dict[str, object]:
         "zero": f"{train.zero.stage}" + (f", {' and '.join(offload)} offloaded" if offload else ""),
         "starts_from": _start(spec),
         "run_folder": str(spec.run_dir),
+        **costs(spec),
     }
 
 
@@ -46,8 +49,13 @@ def trained(spec: RunSpec) -> dict[str, object]:
 
 def table(stages: Sequence[Mapping[str, object]]) -> tuple[str, Sequence[str], Sequence[Sequence[str]]]:
     """A row a figure, a column a stage: the long values of a few stages read best so."""
-    figures = [figure for figure in stages[0] if figure not in ("stage", "model")]
-    rows = [(figure.replace("_", " "), *(_cell(stage[figure]) for stage in stages)) for figure in figures]
+    rows: list[tuple[str, ...]] = []
+    for figure in stages[0]:
+        values: list[Any] = [stage[figure] for stage in stages]
+        if figure in COUNTED:
+            rows += cells(figure, values)
+        elif figure not in ("stage", "model") and any(value is not None for value in values):
+            rows.append((figure.replace("_", " "), *map(_cell, values)))
     return "Training", ("", *(str(stage["stage"]) for stage in stages)), rows
 
 
@@ -60,4 +68,6 @@ def _start(spec: RunSpec) -> str:
 
 
 def _cell(value: object) -> str:
+    if value is None:
+        return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
