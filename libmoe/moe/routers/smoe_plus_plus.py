@@ -73,7 +73,7 @@ class PlusPlusRouter(LinearRouter):
     def forward(self, x_TD: Tensor) -> Tensor:
         logits_TC = super().forward(x_TD)
         bias = _OFF * (1 - self.opened.to(logits_TC.dtype) / _OPEN)
-        return torch.cat([logits_TC[:, : self.experts], logits_TC[:, self.experts :] + bias], -1)
+        return torch.cat([logits_TC[..., : self.experts], logits_TC[..., self.experts :] + bias], -1)
 
     def route(self, x_TD: Tensor, sequence: int) -> Routing:
         logits_TC = self(x_TD)

@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from libmoe.config.errors import ConfigError
 from libmoe.config.schema import MoEConfig
-from libmoe.moe import MoEMLP
+from libmoe.moe import MoEMLP, after_step
 from libmoe.moe.losses import balance_loss
 from libmoe.moe.routers import make_router
 
@@ -113,3 +115,149 @@ def test_leaving_experts_out_is_rewarded(make_layer: MakeLayer, x: Tensor) -> No
         layer.router.choose(layer.router(x.flatten(0, 1))).own_loss, layer.router.weight
     )
     torch.testing.assert_close(layer.router.weight.grad, expected, rtol=1e-6, atol=0)
+
+
+def test_cheap_experts_by_hand() -> None:
+    """Two experts, zero, copy, constant; e^4 and e^3 over their sum are 0.731059, 0.268941."""
+    router = make_router(2, MoEConfig(name="smoe_plus_plus", experts=2, top_k=2)).double()
+    router.cheap.load_state_dict(
+        {
+            "value": torch.tensor([[10.0, 20.0]]),
+            "mix": torch.tensor([[[1.0, 0.0], [1.0, 0.0]]]),  # both alike: a0 = a1 = 0.5
+        }
+    )
+    x = torch.tensor([[1.0, 3.0]] * 4, dtype=torch.float64)
+    logits = torch.tensor(
+        [
+            [4.0, 0, 3, 0, 0],  # an expert and zero
+            [0, 0, 4, 3, 0],  # zero and copy
+            [0, 0, 0, 3, 4],  # copy and constant
+            [4, 3, 0, 0, 0],
+        ],
+        dtype=torch.float64,
+    )
+    routing = router.choose(logits)
+    assert routing.expert_TK.tolist() == [[0, 2], [2, 2], [2, 2], [0, 1]]
+    assert routing.dropped_TK.tolist() == [[False, True], [True, True], [True, True], [False, False]]
+    big, small = 0.731059, 0.268941
+    expected = [[0, 0], [small, small * 3], [small + big * 5.5, small * 3 + big * 11.5], [0, 0]]
+    torch.testing.assert_close(router.beside(x, routing), torch.tensor(expected).double(), atol=1e-5, rtol=0)
+    assert routing.weight_TK[3].tolist() == pytest.approx([big, small], abs=1e-6)
+
+
+def test_cheap_experts_count_tau_in_the_balance(make_layer: MakeLayer, x: Tensor) -> None:
+    layer = make_layer(name="smoe_plus_plus", top_k=3, tau=0.5, cheap_warmup=0.0)
+    layer(x)
+    p = layer.router(x).softmax(-1)
+    load = torch.stack([(p.topk(3).indices == c).double().mean((1, 2)) for c in range(7)], -1)
+    assert load[:, 4:].any()
+    cost = torch.tensor([1, 1, 1, 1, 0.5, 0.5, 0.5])
+    torch.testing.assert_close(layer.balance_loss, 7 * (cost * load * p.mean(1)).sum(-1).mean().detach())
+
+
+def test_cheap_experts_come_in_over_their_warmup_and_stay(make_layer: MakeLayer, x: Tensor) -> None:
+    layer = make_layer(name="smoe_plus_plus", cheap_warmup=0.5)
+    shares = []
+    for progress in (0.0, 0.125, 0.25, 0.5, 1.0, 0.0):  # the next stage begins where this one ended
+        after_step(layer, progress)
+        closed = layer.router(x)[..., 4:] - F.linear(x, layer.router.weight)[..., 4:]
+        shares.append(closed.mean().item())
+    assert shares == pytest.approx([-10, -7.5, -5, 0, 0, 0])
+    assert layer.state_dict()["router.opened"].item() == 1000
+
+
+def test_where_output_and_input_differ_there_are_no_cheap_experts() -> None:
+    settings = MoEConfig(name="smoe_plus_plus")
+    assert type(make_router(8, settings, out_width=8)).__name__ == "PlusPlusRouter"
+    assert type(make_router(8, settings, out_width=12)).__name__ == "SoftmaxRouter"
+
+
+def test_more_experts_have_more_constant_ones() -> None:
+    router = make_router(8, MoEConfig(name="smoe_plus_plus", experts=16))
+    assert (router.columns, router.cheap.value.shape) == (16 + 2 + 2, (2, 8))
+
+
+def test_a_bias_changes_the_choice_alone() -> None:
+    router = make_router(8, MoEConfig(name="aux_free", experts=EXPERTS, top_k=2, bias_update_rate=0.01))
+    router.moves.copy_(torch.tensor([20, -20, 0, 0]))
+    routing = router.choose(LOGITS[None])  # sigmoids 0.731, 0.953, 0.881, 0.269
+    assert routing.expert_TK.tolist() == [[0, 2]]
+    assert routing.weight_TK[0].tolist() == pytest.approx([0.453551, 0.546449], abs=1e-6)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_biases_move_against_the_load_of_all_micro_batches(
+    make_layer: MakeLayer, x: Tensor, again: bool
+) -> None:
+    """However often activation checkpointing computes the layer; what nothing depends on does not count."""
+    layer, load = make_layer(name="aux_free"), torch.zeros(EXPERTS)
+    for tokens in (x, -x, 0.5 * x):
+        load += torch.bincount(chosen(layer, tokens).flatten(), minlength=EXPERTS)
+        tokens.requires_grad_()
+        y = checkpoint(layer, tokens, use_reentrant=False) if again else layer(tokens)
+        y.square().sum().backward()
+    (layer(3 * x) * 0).sum().backward()
+    with torch.no_grad():
+        layer(3 * x)
+    assert layer.router._counter_E.grad.tolist() == load.tolist()
+    after_step(layer, 0.1)
+    assert layer.router.moves.tolist() == (load.mean() - load).sign().tolist()
+    after_step(layer, 0.2)
+    assert layer.router.moves.tolist() == (load.mean() - load).sign().tolist()
+
+
+def test_biases_balance_without_a_loss(make_layer: MakeLayer) -> None:
+    layer = make_layer(name="aux_free", balance_coefficient=0.0, z_coefficient=0.0, bias_update_rate=0.02)
+    with torch.no_grad():
+        layer.router.weight[0] += 0.3 * layer.router.weight.abs().max()
+    x = torch.randn(1, 400, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(5)) + 0.7
+
+    def worst() -> float:
+        return torch.bincount(chosen(layer, x).flatten(), minlength=EXPERTS).max().item() / 200
+
+    before = worst()
+    for step in range(60):
+        layer(x).sum().backward()
+        after_step(layer, step / 60)
+    assert before > 1.4
+    assert worst() < 1.1
+
+
+def test_biases_are_saved_exactly_in_any_type(make_layer: MakeLayer) -> None:
+    layer = make_layer(name="aux_free")
+    layer.router.moves.copy_(torch.tensor([1001, -999, 3, 0]))
+    assert layer.bfloat16().state_dict()["router.moves"].tolist() == [1001, -999, 3, 0]
+
+
+def test_experts_choose_by_hand() -> None:
+    """Two sequences of four tokens, two experts, one expert a token on average."""
+    router = make_router(8, MoEConfig(name="expert_choice", experts=2, top_k=1))
+    p = torch.tensor([0.9, 0.8, 0.7, 0.4, 0.1, 0.2, 0.3, 0.6]).double()
+    routing = router._choose(torch.stack([p, 1 - p], -1).log(), sequence=4)
+    both, first, second, none = [0, 1], [0, 2], [2, 1], [2, 2]
+    assert routing.expert_TK.tolist() == [first, first, second, second, second, second, first, first]
+    assert none not in routing.expert_TK.tolist()
+    assert both not in routing.expert_TK.tolist()
+    assert routing.rows == 8
+    assert (routing.weight_TK.sum(-1) == 1).all()
+
+
+def test_what_no_expert_takes_becomes_zero(make_layer: MakeLayer) -> None:
+    layer = make_layer(name="expert_choice", top_k=1)
+    x = torch.randn(2, 20, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    missed = (chosen(layer, x) == EXPERTS).all(-1).view(2, 20)
+    y = layer(x)
+    assert missed.any()
+    assert not y[missed].any()
+    assert y[~missed].any(-1).all()
+    y.square().sum().backward()
+    assert all(gradient.isfinite().all() for gradient in gradients(layer).values())
+
+
+def test_experts_choose_within_each_sequence(make_layer: MakeLayer, x: Tensor) -> None:
+    layer = make_layer(name="expert_choice")
+    alone = torch.cat([layer(x[:1]), layer(x[1:])])
+    torch.testing.assert_close(layer(x), alone)
+    counts = [torch.bincount(c.flatten(), minlength=5)[:4] for c in chosen(layer, x).view(2, 5, 4)]
+    assert [count.tolist() for count in counts] == [[3, 3, 3, 3]] * 2  # ceil(2 * 5 / 4)
+    assert layer.balance_loss.item() == 1
