@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
 from libmoe.config.errors import DataError
 from libmoe.data.image import load_image
@@ -26,6 +27,20 @@ def test_colour_modes(tmp_path, mode, suffix):
     assert (image.mode, image.size) == ("RGB", (12, 8))
     right, left = image.getpixel((11, 0)), image.getpixel((0, 0))
     assert right[0] - left[0] > 150
+
+
+def test_sixteen_bits_are_a_range_however_dark(tmp_path):
+    path = tmp_path / "x.png"
+    Image.fromarray(np.array([[0, 255, 257]], dtype=np.uint16)).save(path)
+    assert [load_image(path, "r").getpixel((x, 0)) for x in range(3)] == [(0, 0, 0), (1, 1, 1), (1, 1, 1)]
+
+
+@pytest.mark.parametrize("brightest", [1.0, 255.0, 65535.0])
+def test_floating_point_is_scaled_by_what_it_holds(tmp_path, brightest):
+    path = tmp_path / "x.tif"
+    Image.fromarray(np.array([[0, 0.5, 1, np.nan]], dtype=np.float32) * brightest).save(path)
+    image = load_image(path, "r")
+    assert [image.getpixel((x, 0))[0] for x in range(4)] == [0, 128, 255, 0]
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "I;16", "I"])
@@ -55,6 +70,66 @@ def test_what_is_transparent_is_white(tmp_path):
     assert (image.getpixel((0, 0)), image.getpixel((1, 0))) == ((255, 0, 0), (255, 255, 255))
 
 
+@pytest.mark.parametrize(("mode", "suffix"), [("LA", "png"), ("RGBA", "webp"), ("RGBA", "tif")])
+def test_what_is_half_transparent_is_half_white(tmp_path, mode, suffix):
+    path = tmp_path / f"x.{suffix}"
+    Image.new("RGBA", (8, 8), (0, 0, 0, 128)).convert(mode).save(
+        path, **{"lossless": True} if suffix == "webp" else {}
+    )
+    assert load_image(path, "r").getpixel((4, 4)) == (127, 127, 127)
+
+
+def test_a_transparent_colour_of_a_palette_is_white(tmp_path):
+    path = tmp_path / "x.png"
+    picture = Image.new("P", (2, 1))
+    picture.putpalette([255, 0, 0, 0, 0, 255])
+    picture.putpixel((1, 0), 1)
+    picture.save(path, transparency=1)
+    image = load_image(path, "r")
+    assert (image.getpixel((0, 0)), image.getpixel((1, 0))) == ((255, 0, 0), (255, 255, 255))
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp", "png"])
+def test_of_a_film_the_first_picture_is_taken(tmp_path, suffix):
+    path = tmp_path / f"x.{suffix}"
+    red, blue = (Image.new("RGB", (8, 8), colour) for colour in ("red", "blue"))
+    red.save(path, save_all=True, append_images=[blue], lossless=True)
+    image = load_image(path, "r")
+    assert (image.mode, image.getpixel((4, 4))) == ("RGB", (255, 0, 0))
+
+
+def test_a_photograph_for_print_keeps_its_colours(tmp_path):
+    """CMYK as Adobe writes it to JPEG: inverted, with a marker that says so."""
+    path = tmp_path / "x.jpg"
+    Image.new("RGB", (16, 16), (250, 20, 20)).convert("CMYK").save(path, quality=95)
+    assert b"Adobe" in path.read_bytes()
+    red, green, blue = load_image(path, "r").getpixel((8, 8))
+    assert red > 230
+    assert max(green, blue) < 50
+
+
+@pytest.mark.parametrize("nonsense", [b"MM\0*'", b"MM\0\x91\0\0\0\x08"], ids=["cut off", "no header"])
+@pytest.mark.parametrize("suffix", ["png", "webp"])
+def test_a_camera_that_writes_nonsense_spoils_no_picture(tmp_path, suffix, nonsense):
+    path = tmp_path / f"x.{suffix}"
+    gradient().save(path, exif=b"Exif\0\0" + nonsense)
+    assert load_image(path, "r").size == (12, 8)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 700), (3000, 2)])
+@pytest.mark.parametrize("pad", [True, False])
+def test_any_shape_becomes_a_square_that_the_tower_takes(tmp_path, size, pad):
+    path = tmp_path / "x.png"
+    Image.new("RGB", size, "white").save(path)
+    side = {"height": 28, "width": 28}
+    processor = LlavaImageProcessorPil(size=side, do_center_crop=False, do_pad=pad, image_mean=[0.5] * 3)
+    pixels = processor([load_image(path, "r")], return_tensors="pt").pixel_values
+    assert pixels.shape == (1, 3, 28, 28)
+    assert pixels.isfinite().all()
+    filled = (pixels > 0.9 * pixels.max()).float().mean()
+    assert filled == 1 if not pad or size == (1, 1) else filled < 0.2
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_orientation_comes_upright(tmp_path, orientation):
     stored = gradient()
@@ -79,6 +154,26 @@ def test_every_orientation_comes_upright(tmp_path, orientation):
 def test_a_missing_image_is_named(tmp_path):
     with pytest.raises(DataError, match=r"gone\.jpg of row 'r7' is missing.*prepare"):
         load_image(tmp_path / "gone.jpg", "r7")
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "gif", "webp", "tif"])
+def test_bytes_gone_wrong_raise_nothing_else(tmp_path, suffix):
+    """Whatever a decoder makes of damaged bytes: a picture, or an error that names the file."""
+    path = tmp_path / f"bad.{suffix}"
+    Image.effect_noise((40, 30), 90).convert("P").convert("RGB").save(path)
+    whole, random = path.read_bytes(), np.random.RandomState(4)
+    refused = []
+    for _ in range(60):
+        damaged = bytearray(whole[: random.randint(20, len(whole) + 1)])
+        for place in random.randint(0, len(damaged), 12):
+            damaged[place] = random.randint(256)
+        path.write_bytes(damaged)
+        try:
+            assert load_image(path, "r7").mode == "RGB"
+        except DataError as error:
+            refused.append(str(error))
+    assert refused
+    assert all(f"bad.{suffix} of row 'r7' does not decode" in message for message in refused)
 
 
 @pytest.mark.parametrize("damage", ["garbage", "empty", "truncated"])
