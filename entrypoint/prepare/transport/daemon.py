@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from entrypoint.prepare.transport.proxies import for_aria2
 from entrypoint.process_id import ProcessId
 from entrypoint.volume import write_json
 from libmoe.config.errors import ConfigError
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     import aria2p
 
 _PATIENCE_SECONDS = 10.0
-_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 OPTIONS = {
     "enable-rpc": "true",
@@ -154,10 +154,8 @@ def _spawn(program: Path, folder: Path, port: int, secret: str, user_agent: str)
 
 
 def _environment() -> dict[str, str]:
-    """Ours, without the token, and with proxies under the names that aria2 knows."""
-    ours = {name: value for name, value in os.environ.items() if name != "HF_TOKEN"}
-    proxies = {name: ours[name.upper()] for name in _PROXIES if name.upper() in ours}
-    return {**proxies, **ours}
+    """Ours, without the token."""
+    return for_aria2({name: value for name, value in os.environ.items() if name != "HF_TOKEN"})
 
 
 def _settings(folder: Path) -> Path:

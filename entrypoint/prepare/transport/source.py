@@ -20,6 +20,7 @@ from entrypoint.prepare.transport.answers import (
     rest_of,
     total_size,
 )
+from entrypoint.prepare.transport.proxies import through
 from entrypoint.prepare.transport.retry import RefusedError, UnreachableError
 
 if TYPE_CHECKING:
@@ -114,7 +115,10 @@ class Resolver:
         if source.size is not None and have >= source.size:
             return
         headers = {**self._addresses.headers(source.location), **rest_of(have, source.etag)}
-        with self._transport(), self._client.stream("GET", source.location, headers=headers) as response:
+        with (
+            self._transport(source.location),
+            self._client.stream("GET", source.location, headers=headers) as response,
+        ):
             check(response)
             if response.is_redirect:
                 raise UnreachableError("has moved meanwhile")
@@ -158,7 +162,7 @@ class Resolver:
 
     def _head(self, location: str) -> "httpx.Response":
         headers = self._addresses.headers(location)
-        with self._transport():
+        with self._transport(location):
             response = self._client.head(location, headers=headers)
             if response.status_code in (*_NO_HEAD, HTTPStatus.FORBIDDEN):
                 ranged = {**headers, "Range": "bytes=0-0"}
@@ -167,7 +171,7 @@ class Resolver:
         return response
 
     @contextlib.contextmanager
-    def _transport(self) -> Iterator[None]:
+    def _transport(self, location: str) -> Iterator[None]:
         import httpx
 
         try:
@@ -178,7 +182,11 @@ class Resolver:
                     f"has a certificate that is not trusted ({error}); if it is your network's own, "
                     "name its authority in SSL_CERT_FILE"
                 ) from error
-            raise UnreachableError(f"cannot be reached ({error})", answered=False) from error
+            raise UnreachableError(
+                f"cannot be reached{through(location)} ({error})", answered=False
+            ) from error
+        except httpx.ProxyError as error:
+            raise RefusedError(f"is not passed on{through(location)}, which answers {error}") from error
         except httpx.TransportError as error:
             raise UnreachableError(f"dropped the connection ({error})") from error
         except httpx.InvalidURL as error:
