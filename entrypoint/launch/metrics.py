@@ -8,7 +8,7 @@ from libmoe.config.errors import DataError
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
-    """The steps of a run, in order; a last line cut short by a kill is left out.
+    """The steps of a run, in order, without those that were skipped, and a last line cut short by a kill.
 
     Raises:
         DataError: the run has no step.
@@ -18,9 +18,11 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
     if path.is_file():
         for line in path.read_text().splitlines():
             try:
-                steps.append(json.loads(line))
+                step = json.loads(line)
             except json.JSONDecodeError:
                 break
+            if "loss" in step:
+                steps.append(step)
     if not steps:
         raise DataError(f"{path} holds no step: this run has not trained yet.")
     return steps

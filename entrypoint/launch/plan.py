@@ -10,7 +10,7 @@ from libmoe.config.annotations import META_ROWS, META_SHA256
 from libmoe.config.errors import ConfigError, DataError
 from libmoe.config.layers import Resolved
 from libmoe.config.run import Annotations, RunSpec
-from libmoe.config.schema import ModelConfig
+from libmoe.config.schema import ModelConfig, TrainConfig
 from libmoe.config.stages import STAGES
 
 
@@ -20,11 +20,12 @@ def plan_stage(
     """The manifest of one stage under ``runs/<stage>``, from its first step on; nothing is written.
 
     Raises:
-        ConfigError: the batch does not split over the ranks.
+        ConfigError: the batch does not split over the ranks, or settings do not fit each other.
         DataError: the annotations or the base weights are not on the volume.
     """
     config = resolved.config
     run_dir = runs / config.stage
+    _check_skipping(config.train)
     _check_base(config.model, volume)
     return RunSpec(
         config=config,
@@ -55,6 +56,14 @@ def check_start(spec: RunSpec) -> None:
         raise ConfigError(
             f"Stage {stage} starts from the model of stage {previous}, which is not at {spec.init_from}: "
             f"run `libmoe train --stage {previous}` first, or name a model with --init-from."
+        )
+
+
+def _check_skipping(train: TrainConfig) -> None:
+    if train.guard.nan == "skip" and not (train.precision == "bf16" and train.zero.stage):
+        raise ConfigError(
+            "train.guard.nan = skip is exact only with train.precision = bf16 and ZeRO 1 to 3: "
+            "choose these, or --set train.guard.nan=stop."
         )
 
 

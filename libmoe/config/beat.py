@@ -9,7 +9,7 @@ VARIABLE = "LIBMOE_LAUNCHER"
 
 @dataclass(frozen=True)
 class Beat:
-    """One sign of life. Ranks wait for each other in every step: the one with the lowest count holds all up."""
+    """One sign of life. Ranks wait for each other in every step: who has the lowest count holds all up."""
 
     rank: int
     pid: int

@@ -184,6 +184,25 @@ class ZeroConfig(_Settings):
     offload_parameters: bool = False
 
 
+class GuardConfig(_Settings):
+    """When a loss says that training has gone wrong."""
+
+    nan: Literal["stop", "skip"] = Field(
+        default="stop",
+        description="A loss that is no number ends the run (stop), or its step changes nothing (skip), ten "
+        "in a row at most; skip needs bf16 and ZeRO 1 to 3, which look at every gradient before they use it.",
+    )
+    explosion: NonNegative = Field(
+        default=3.0,
+        description="Stop where the mean loss of ten steps is over so many times that of the first ten; "
+        "0: never.",
+    )
+    frozen_steps: Annotated[int, Field(ge=0)] = Field(
+        default=10,
+        description="Stop where the loss is exactly 0, or exactly the same, for so many steps; 0: never.",
+    )
+
+
 class TrainConfig(_Settings):
     """How the weights change: optimizer, schedule, batch, precision, checkpoints."""
 
@@ -202,9 +221,10 @@ class TrainConfig(_Settings):
     save_steps: PositiveInt = 500
     save_total_limit: PositiveInt = 1
     hang_minutes: NonNegative = Field(
-        20.0,
+        default=20.0,
         description="End the run where no rank has moved for so long, saving and loading included; 0: never.",
     )
+    guard: GuardConfig = GuardConfig()
     router_statistics_steps: Annotated[int, Field(ge=0)] = Field(
         default=50, description="Statistics of the routers in the first step and every so many; 0: never."
     )

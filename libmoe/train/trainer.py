@@ -20,6 +20,11 @@ class OrderedTrainer(Trainer):
         super().__init__(**options)
         self.remove_callback(PrinterCallback)
 
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Reports a step; what is summed up for the next one starts from 0, also after a loss that is NaN."""
+        super().log(logs, start_time)
+        self._tr_loss.zero_()
+
     def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[int]:
         return self._sampler
 

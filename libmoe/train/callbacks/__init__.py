@@ -38,7 +38,11 @@ def training_callbacks(
     """All callbacks of a run, in the order in which they are called; and the one that knows how it ended."""
     meter = Meter(spec.config.moe, _sinks(spec, say) if is_first() else [])
     skipped = SkippedReport(spec.run_dir, data.left_out, _step_of(spec), say)
-    guard, unlabelled, interruption = DivergenceGuard(), UnlabelledReport(say), Interruption()
+    guard, unlabelled, interruption = (
+        DivergenceGuard(spec.config.train.guard),
+        UnlabelledReport(say),
+        Interruption(),
+    )
     routers, life = _routers(spec), SignsOfLife(heartbeat)
     callbacks = [
         DataOrder(data.sampler),

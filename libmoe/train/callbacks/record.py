@@ -1,5 +1,6 @@
 """What is known of one optimizer step, and where it is written."""
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
@@ -28,8 +29,10 @@ class StepRecord:
     memory_bytes: int
 
     def known(self) -> dict[str, float]:
-        """Names and values of what applies, in order."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        """Names and values of what applies, in order; a skipped step has no loss."""
+        return {
+            name: value for name, value in asdict(self).items() if value is not None and math.isfinite(value)
+        }
 
 
 class Sink(Protocol):
