@@ -1,27 +1,30 @@
-"""Unpacks an archive with several processes: a member is written aside, checked, then renamed into place.
+"""Unpacks an archive with several threads: a member is written aside, checked, then renamed into place.
 
 A file under its final name is therefore whole, and an unpacking that was killed goes on with what is missing.
+Threads are enough: reading, inflating and writing, which is nearly all the time, let the others run.
 """
 
-import multiprocessing
 import os
-import signal
+import posixpath
 import threading
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
-from typing import BinaryIO
 
-from entrypoint.prepare.unpack.archive import Member, read_chunks
-from entrypoint.prepare.unpack.joined import open_joined
+import deflate
+
+from entrypoint.prepare.listing import Listing
+from entrypoint.prepare.unpack.archive import Member
+from entrypoint.prepare.unpack.content import read_pieces
+from entrypoint.prepare.unpack.joined import Joined
 from entrypoint.prepare.unpack.repair import HEAD_BYTES, as_jpeg, head_of, misnamed
 
 _BATCH_BYTES = 16 << 20
 _BATCH_MEMBERS = 512
-_CHUNK = 1 << 22
+_CHUNK = 1 << 20
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,52 +58,40 @@ class Unpacking:
         """
         self._clear()
         self.aside.mkdir(parents=True)
-        batches = list(_batches(members))
-        workers = min(jobs, len(batches))
+        here = Listing(self.destination)
+        present = frozenset(member.target for member in members if here.has(member.target))
+        for folder in {posixpath.dirname(member.target) for member in members}:
+            self.destination.joinpath(folder).mkdir(parents=True, exist_ok=True)
         repaired: list[Repaired] = []
-
-        def take(share: tuple[int, list[Repaired]]) -> None:
-            repaired.extend(share[1])
-            progress(share[0])
-
-        if workers > 1:
-            self._spread(batches, workers, take)
-        else:
-            for batch in batches:
-                take(self.unpack(batch))
+        with Joined(self.archive) as archive, ThreadPoolExecutor(jobs, "unpack") as pool:
+            shares = [pool.submit(self._unpack, archive, batch, present) for batch in _batches(members)]
+            try:
+                for share in as_completed(shares):
+                    size, mended = share.result()
+                    repaired.extend(mended)
+                    progress(size)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
         self._clear()
         return sorted(repaired, key=lambda one: one.target)
 
-    def unpack(self, members: Sequence[Member]) -> tuple[int, list[Repaired]]:
-        """One process's share: the bytes in it, and what was repaired."""
-        known_folders: set[Path] = set()
+    def _unpack(
+        self, archive: Joined, members: Sequence[Member], present: frozenset[str]
+    ) -> tuple[int, list[Repaired]]:
+        """One thread's share: the bytes in it, and what was repaired."""
         repaired: list[Repaired] = []
-        with open_joined(self.archive) as file:
-            for number, member in enumerate(members):
-                target = self.destination / member.target
-                if target.parent not in known_folders:
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    known_folders.add(target.parent)
-                if not _is_whole(target, member):
-                    aside = self.aside / f"{os.getpid()}-{number}"
-                    if mended := _write(file, member, target, aside):
-                        repaired.append(mended)
+        aside = f"{self.aside}/{threading.get_ident()}"
+        for member in members:
+            target = f"{self.destination}/{member.target}"
+            if member.target in present and _is_whole(Path(target), member):
+                continue
+            head = _write(archive, member, aside)
+            if (was := misnamed(member.target, head)) and (jpeg := as_jpeg(Path(aside))):
+                Path(aside).write_bytes(jpeg)
+                repaired.append(Repaired(member.target, was, len(jpeg), deflate.crc32(jpeg)))
+            os.replace(aside, target)  # noqa: PTH105 - a Path a member would cost as much again
         return sum(member.size for member in members), repaired
-
-    def _spread(
-        self,
-        batches: Sequence[Sequence[Member]],
-        workers: int,
-        take: Callable[[tuple[int, list[Repaired]]], None],
-    ) -> None:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, context, initializer=_start_worker) as pool:
-            try:
-                for done in as_completed([pool.submit(self.unpack, batch) for batch in batches]):
-                    take(done.result())
-            except BaseException:
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
 
     def _clear(self) -> None:
         if self.aside.exists():
@@ -108,7 +99,7 @@ class Unpacking:
 
 
 def _batches(members: Iterable[Member]) -> Iterator[list[Member]]:
-    """Neighbours in the archive together, in shares that keep every process busy."""
+    """Neighbours in the archive together, in shares that keep every thread busy."""
     batch: list[Member] = []
     size = 0
     for member in members:
@@ -121,19 +112,19 @@ def _batches(members: Iterable[Member]) -> Iterator[list[Member]]:
         yield batch
 
 
-def _write(file: BinaryIO, member: Member, target: Path, aside: Path) -> Repaired | None:
+def _write(archive: Joined, member: Member, path: str) -> bytes:
+    """Writes a member's bytes; the first of them."""
     head = b""
-    with aside.open("wb") as out:
-        for chunk in read_chunks(file, member):
-            head = head or chunk[:HEAD_BYTES]
-            out.write(chunk)
-    mended = None
-    was = misnamed(member.target, head)
-    if was and (jpeg := as_jpeg(aside)):
-        aside.write_bytes(jpeg)
-        mended = Repaired(member.target, was, len(jpeg), zlib.crc32(jpeg))
-    aside.replace(target)
-    return mended
+    file = os.open(path, _NEW, 0o666)
+    try:
+        for piece in read_pieces(archive, member):
+            head = head or bytes(piece[:HEAD_BYTES])
+            left = memoryview(piece)
+            while left:
+                left = left[os.write(file, left) :]
+    finally:
+        os.close(file)
+    return head
 
 
 def _is_whole(target: Path, member: Member) -> bool:
@@ -149,20 +140,7 @@ def _is_whole(target: Path, member: Member) -> bool:
 def crc_of(path: Path) -> int:
     """The CRC-32 of a file."""
     crc = 0
-    with path.open("rb") as file:
+    with path.open("rb", buffering=0) as file:
         while chunk := file.read(_CHUNK):
-            crc = zlib.crc32(chunk, crc)
+            crc = deflate.crc32(chunk, crc)
     return crc
-
-
-def _start_worker() -> None:
-    """Ctrl-C is for the parent; and a worker does not outlive it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

@@ -3,31 +3,41 @@
 import bisect
 import io
 import itertools
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO, cast
-
-
-def open_joined(paths: Sequence[Path]) -> BinaryIO:
-    """The contents of the files, one after the other, as one that can be read anywhere."""
-    if len(paths) == 1:
-        return paths[0].open("rb")
-    return cast(BinaryIO, io.BufferedReader(Joined(paths), buffer_size=1 << 16))
-
-
-def joined_size(paths: Sequence[Path]) -> int:
-    """Bytes of all of them."""
-    return sum(path.stat().st_size for path in paths)
 
 
 class Joined(io.RawIOBase):
-    """Positions run through all files; a read ends at the end of a file at the latest."""
+    """The contents of the files, one after the other, as one that can be read anywhere."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        sizes = [path.stat().st_size for path in paths]
-        self._starts = list(itertools.accumulate(sizes, initial=0))
         self._files = [path.open("rb", buffering=0) for path in paths]
+        sizes = [os.fstat(file.fileno()).st_size for file in self._files]
+        self._starts = list(itertools.accumulate(sizes, initial=0))
         self._at = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of all of them."""
+        return self._starts[-1]
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """So many bytes from there on, or what there is; moves nothing, so that threads can share one."""
+        pieces = []
+        while size > 0 and offset < self.size:
+            piece = self._piece(offset, size)
+            if not piece:
+                break
+            pieces.append(piece)
+            offset, size = offset + len(piece), size - len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _piece(self, offset: int, size: int) -> bytes:
+        """Ends at the end of a file at the latest."""
+        number = bisect.bisect_right(self._starts, offset) - 1
+        left = self._starts[number + 1] - offset
+        return os.pread(self._files[number].fileno(), min(size, left), offset - self._starts[number])
 
     def readable(self) -> bool:
         """Always."""
@@ -43,22 +53,18 @@ class Joined(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Moves; as with any file, one may stand beyond the end."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._starts[-1]}[whence]
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size}[whence]
         if base + offset < 0:
             raise ValueError(f"negative position {base + offset}")
         self._at = base + offset
         return self._at
 
     def readinto(self, buffer: "bytearray | memoryview") -> int:  # type: ignore[override]
-        """Fills the buffer as far as the file at this position goes."""
-        if self._at >= self._starts[-1]:
-            return 0
-        number = bisect.bisect_right(self._starts, self._at) - 1
-        file, left = self._files[number], self._starts[number + 1] - self._at
-        file.seek(self._at - self._starts[number])
-        count: int = file.readinto(memoryview(buffer)[:left]) or 0
-        self._at += count
-        return count
+        """Fills the buffer as far as there is something."""
+        found = self.read_at(self._at, len(buffer))
+        buffer[: len(found)] = found
+        self._at += len(found)
+        return len(found)
 
     def close(self) -> None:
         """Closes all files."""

@@ -7,7 +7,6 @@ nothing, the destination is what gets added.
 """
 
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 
 _JUNK_FOLDERS = ("__MACOSX",)
 _JUNK_FILES = (".DS_Store", "Thumbs.db")
@@ -15,7 +14,7 @@ _JUNK_FILES = (".DS_Store", "Thumbs.db")
 
 def is_junk(name: str) -> bool:
     """What a desktop adds to archives and nobody packed."""
-    parts = PurePosixPath(name).parts
+    parts = name.split("/")
     return parts[0] in _JUNK_FOLDERS or parts[-1] in _JUNK_FILES
 
 

@@ -115,13 +115,6 @@ def test_an_encrypted_member(tmp_path):
         unpack(path, tmp_path)
 
 
-def test_a_member_larger_than_it_promises_stops_at_its_promise(tmp_path):
-    path = patched(make(tmp_path / "a.zip", {"bomb": bytes(30 << 20)}), 24, "<I", 5000)
-    with pytest.raises(BadArchiveError, match="'bomb' is larger than it promises"):
-        unpack(path, tmp_path)
-    assert not (tmp_path / "out/bomb").exists()
-
-
 def test_a_member_that_promises_more_than_can_be_in_it(tmp_path):
     path = patched(make(tmp_path / "a.zip", {"bomb": b"x"}), 24, "<I", 4_000_000_000)
     with pytest.raises(BadArchiveError, match="'bomb' promises more"):
@@ -144,24 +137,6 @@ def test_members_that_overlap(tmp_path):
     (tmp_path / "a.zip").write_bytes(data[:first_entry] + data[start : start + directory_size] + end)
     with pytest.raises(BadArchiveError, match="overlap"):
         unpack(tmp_path / "a.zip", tmp_path)
-
-
-def test_a_flipped_byte_is_found(tmp_path):
-    path = make(tmp_path / "a.zip", {"a": b"A" * 100, "b": b"B" * 100}, zipfile.ZIP_STORED)
-    path.write_bytes(path.read_bytes().replace(b"BBBB", b"BCBB", 1))
-    with pytest.raises(BadArchiveError, match="'b' is damaged"):
-        unpack(path, tmp_path)
-    assert not (tmp_path / "out/b").exists()
-    assert (tmp_path / "out/a").read_bytes() == b"A" * 100
-
-
-def test_a_deflated_stream_that_is_nonsense(tmp_path):
-    path = make(tmp_path / "a.zip", {"a": bytes(range(256)) * 4})
-    data = bytearray(path.read_bytes())
-    data[31:60] = b"\xff" * 29
-    path.write_bytes(data)
-    with pytest.raises(BadArchiveError, match="'a' is damaged"):
-        unpack(path, tmp_path)
 
 
 @pytest.mark.parametrize("keep", [0, 10, 0.5, 0.99])
@@ -192,31 +167,6 @@ def test_a_file_and_a_folder_that_differ_in_case_only(tmp_path):
     path = make(tmp_path / "a.zip", {"A": b"file", "a/b": b"below"})
     with pytest.raises(BadArchiveError, match="'A' is a file and a folder"):
         read_members([path], LayoutRule("", case_matters=False))
-
-
-def test_parts_are_unpacked_as_the_whole_is(tmp_path):
-    files = {f"{n % 3}/{n}.bin": bytes([n]) * (n * 2000) for n in range(40)}
-    content = make(tmp_path / "a.zip", files, zipfile.ZIP_STORED).read_bytes()
-    step = len(content) // 7 + 1
-    parts = [tmp_path / f"part{n}" for n in range(7)]
-    for number, part in enumerate(parts):
-        part.write_bytes(content[number * step : (number + 1) * step])
-    members = read_members(parts, LayoutRule(""))
-    Unpacking(tuple(parts), tmp_path / "out", tmp_path / "aside").run(members, 2, lambda done: None)
-    assert {
-        str(p.relative_to(tmp_path / "out")): p.read_bytes() for p in (tmp_path / "out").rglob("*.bin")
-    } == files
-
-
-def test_parts_in_the_wrong_order_are_no_archive(tmp_path):
-    files = {f"{n}.bin": bytes([n]) * 3000 for n in range(20)}
-    content = make(tmp_path / "a.zip", files, zipfile.ZIP_STORED).read_bytes()
-    parts = [tmp_path / f"part{n}" for n in range(3)]
-    for part, piece in zip(parts, (content[20_000:40_000], content[:20_000], content[40_000:]), strict=True):
-        part.write_bytes(piece)
-    members = read_members(parts, LayoutRule(""))
-    with pytest.raises(BadArchiveError, match=r"member '0.bin' is not where the archive says it is"):
-        Unpacking(tuple(parts), tmp_path / "out", tmp_path / "aside").run(members, 1, lambda done: None)
 
 
 def test_a_stop_ends_unpacking_between_batches(tmp_path):
@@ -254,3 +204,10 @@ def test_leftovers_of_a_killed_run_go_away(tmp_path):
     (tmp_path / "aside/123-4").write_bytes(b"half")
     unpack(make(tmp_path / "a.zip", {"a": b"x"}), tmp_path)
     assert not (tmp_path / "aside").exists()
+
+
+def test_a_link_that_leads_nowhere_gives_way_to_the_file(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/a").symlink_to(tmp_path / "nowhere")
+    assert unpack(make(tmp_path / "a.zip", {"a": b"x"}), tmp_path) == {"a": b"x"}
+    assert not (tmp_path / "out/a").is_symlink()

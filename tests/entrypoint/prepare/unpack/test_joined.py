@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entrypoint.catalog.schema import natural_key
-from entrypoint.prepare.unpack.joined import joined_size, open_joined
+from entrypoint.prepare.unpack.joined import Joined
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +35,8 @@ def cut(folder, content: bytes, cuts: list[int]):
 def test_it_reads_as_the_whole_does(folder, content, cuts, steps):
     paths = cut(folder, content, cuts)
     whole = io.BytesIO(content)
-    assert joined_size(paths) == len(content)
-    with open_joined(paths) as joined:
+    with Joined(paths) as joined:
+        assert joined.size == len(content)
         for whence, offset, length in steps:
             base = [0, whole.tell(), len(content)][whence]
             if base + offset < 0:
@@ -55,7 +55,7 @@ def test_a_zip_cut_anywhere_reads_as_one(folder, cuts):
     with zipfile.ZipFile(content, "w") as archive:
         for name, data in files.items():
             archive.writestr(name, data)
-    with open_joined(cut(folder, content.getvalue(), cuts)) as joined, zipfile.ZipFile(joined) as archive:
+    with Joined(cut(folder, content.getvalue(), cuts)) as joined, zipfile.ZipFile(joined) as archive:
         assert {name: archive.read(name) for name in archive.namelist()} == files
 
 

@@ -29,7 +29,7 @@ def test_a_picture_becomes_the_same_jpeg_every_time(tmp_path, kind, mode):
         archive.writestr("3.jpg", drawn("JPEG"))
     members = read_members([tmp_path / "a.zip"], LayoutRule(""))
     unpacking = Unpacking((tmp_path / "a.zip",), tmp_path / "out", tmp_path / "aside")
-    repaired = unpacking.run(members, 1, lambda done: None)
+    repaired = unpacking.run(members, 2, lambda done: None)
     assert [(one.target, one.was) for one in repaired] == [("1.jpg", kind.lower())]
     first = (tmp_path / "out/1.jpg").read_bytes()
     assert (format_of(first[:16]), len(first)) == ("jpeg", repaired[0].size)
