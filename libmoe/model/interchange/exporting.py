@@ -42,7 +42,7 @@ def export_checkpoint(source: Path, destination: Path, tower: str | None = None)
     with new_folder(destination) as folder:
         write_shards(folder, tensors)
         if config.moe_settings.name == "none":
-            _save_adapters(folder, tensors)
+            save_adapters(folder, tensors)
         (folder / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
         processor.tokenizer.save_pretrained(folder)
 
@@ -75,11 +75,20 @@ def _tensors(state: Mapping[str, Tensor], layout: Layout, source: Path) -> dict[
     return tensors
 
 
-def _save_adapters(folder: Path, tensors: Mapping[str, Lazy]) -> None:
+def save_adapters(folder: Path, tensors: Mapping[str, Lazy]) -> None:
+    """Connector and tower, of upstream's names, as the files that upstream's next stage reads.
+
+    Raises:
+        OSError: they cannot be written.
+    """
     for file, (prefix, kept) in ADAPTERS.items():
         part = {
             kept + name.removeprefix(prefix): lazy
             for name, lazy in tensors.items()
             if name.startswith(prefix)
         }
-        torch.save({name: lazy.make() for name, lazy in part.items()}, folder / file)
+        tensors_of_part = {name: lazy.make() for name, lazy in part.items()}
+        try:
+            torch.save(tensors_of_part, folder / file)
+        except RuntimeError as error:  # what torch makes of a full disk
+            raise OSError(str(error)) from error

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -74,7 +75,7 @@ def new_folder(destination: Path) -> Iterator[Path]:
         partial.chmod(0o755)
         yield partial
         partial.replace(destination)
-    except OSError as error:
-        raise VolumeError(f"{destination} cannot be written: {error.strerror or error}.") from error
+    except (OSError, SafetensorError) as error:
+        raise VolumeError(f"{destination} cannot be written ({error}): make room and try again.") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)

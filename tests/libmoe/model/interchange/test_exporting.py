@@ -1,7 +1,10 @@
 """Our models in upstream's layout: there and back, nothing changes."""
 
 import json
-from collections.abc import Callable
+import resource
+import signal
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +13,14 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from libmoe.config.errors import ConfigError
+from libmoe.config.errors import ConfigError, VolumeError
 from libmoe.config.run import RunSpec
 from libmoe.model import LibmoeForConditionalGeneration
 from libmoe.model.build import build_model
 from libmoe.model.interchange import Origin, export_checkpoint, import_checkpoint
-from libmoe.model.interchange.names import ROUTERS
-from libmoe.model.interchange.shards import Lazy, write_shards
+from libmoe.model.interchange.exporting import save_adapters
+from libmoe.model.interchange.names import CONNECTOR, ROUTERS
+from libmoe.model.interchange.shards import Lazy, new_folder, write_shards
 from libmoe.model.processor import build_processor
 from libmoe.model.tensor_files import read_checkpoint
 
@@ -131,6 +135,27 @@ def test_a_tower_of_no_preset_wants_a_name(
 ) -> None:
     with pytest.raises(ConfigError, match="name it with --tower"):
         export_checkpoint(save(dense_model), tmp_path / "upstream")
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """No file may grow beyond 20 kB, as on a disk that fills up."""
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.usefixtures("small_files")
+@pytest.mark.parametrize("kind", ["safetensors", "adapters"])
+def test_a_full_disk_is_said_and_leaves_nothing_behind(kind: str, tmp_path: Path) -> None:
+    large = {f"{CONNECTOR}0.weight": Lazy(400_000, partial(torch.zeros, 100_000))}
+    write = {"safetensors": write_shards, "adapters": save_adapters}[kind]
+    with pytest.raises(VolumeError, match="cannot be written"), new_folder(tmp_path / "upstream") as folder:
+        write(folder, large)
+    assert not list(tmp_path.iterdir())
 
 
 def test_shards_are_what_transformers_writes(tmp_path: Path) -> None:
