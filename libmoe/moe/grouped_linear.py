@@ -1,11 +1,11 @@
 """A linear layer whose weights differ per segment of rows."""
 
-from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+
+from libmoe.moe.segment_ops import segment_gradients, segment_product
 
 
 def segment_linear(x_AI: Tensor, weight_EOI: Tensor, bias_EO: Tensor | None, end_E: Tensor) -> Tensor:
@@ -13,40 +13,22 @@ def segment_linear(x_AI: Tensor, weight_EOI: Tensor, bias_EO: Tensor | None, end
 
     Reads the segments' ends on the host, which costs a synchronisation where rows are on an accelerator.
     """
-    return _SegmentLinear.apply(x_AI, weight_EOI, bias_EO, end_E.tolist())
+    return _SegmentLinear.apply(x_AI, weight_EOI, bias_EO, end_E)
 
 
 class _SegmentLinear(torch.autograd.Function):
     """Saves the stacked weight, no views: those would keep what ZeRO-3 gathered alive until backward."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x_AI: Tensor, weight_EOI: Tensor, bias_EO: Tensor | None, ends: list[int]
-    ) -> Tensor:
-        ctx.save_for_backward(x_AI, weight_EOI)
-        ctx.ends = ends
-        y_AO = x_AI.new_empty(len(x_AI), weight_EOI.shape[1])
-        for e, (begin, end) in enumerate(pairwise([0, *ends])):
-            rows, weight_IO, out = x_AI[begin:end], weight_EOI[e].t(), y_AO[begin:end]
-            if bias_EO is None:
-                torch.mm(rows, weight_IO, out=out)
-            else:
-                torch.addmm(bias_EO[e], rows, weight_IO, out=out)
-        return y_AO
+    def forward(ctx: Any, x_AI: Tensor, weight_EOI: Tensor, bias_EO: Tensor | None, end_E: Tensor) -> Tensor:
+        ctx.save_for_backward(x_AI, weight_EOI, end_E)
+        return segment_product(x_AI, weight_EOI, bias_EO, end_E)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad_AO: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None]:
-        x_AI, weight_EOI = ctx.saved_tensors
-        grad_x_AI, grad_weight_EOI = torch.empty_like(x_AI), torch.empty_like(weight_EOI)
-        grad_bias_EO = weight_EOI.new_empty(weight_EOI.shape[:2]) if ctx.needs_input_grad[2] else None
-        for e, (begin, end) in enumerate(pairwise([0, *ctx.ends])):
-            grad = grad_AO[begin:end]
-            torch.mm(grad, weight_EOI[e], out=grad_x_AI[begin:end])
-            torch.mm(grad.t(), x_AI[begin:end], out=grad_weight_EOI[e])
-            if grad_bias_EO is not None:
-                torch.sum(grad, 0, out=grad_bias_EO[e])
-        return grad_x_AI, grad_weight_EOI, grad_bias_EO, None
+        bias = ctx.needs_input_grad[2]
+        grad_x_AI, grad_weight_EOI, grad_bias_EO = segment_gradients(grad_AO, *ctx.saved_tensors, bias)
+        return grad_x_AI, grad_weight_EOI, grad_bias_EO if bias else None, None
 
 
 class StackedLinear(nn.Module):

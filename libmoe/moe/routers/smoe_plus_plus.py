@@ -57,7 +57,7 @@ class PlusPlusRouter(LinearRouter):
         self.tau, self.warmup = settings.tau, settings.cheap_warmup
         self.cheap = CheapExperts(width, self.constants, copies=True, std=settings.router_std)
         self.residual: GatingResidual | None = None
-        self.position = 0
+        self.position: int | None = None
         self.register_buffer("opened", torch.tensor(self._opened_at(0.0)))
 
     @property
@@ -77,9 +77,10 @@ class PlusPlusRouter(LinearRouter):
 
     def route(self, x_TD: Tensor, sequence: int) -> Routing:
         logits_TC = self(x_TD)
-        if self.residual is not None:
-            logits_TC = logits_TC + self.residual(previous_logits(self.position))
-        leave_logits(self.position, logits_TC)
+        if self.position is not None:
+            if self.residual is not None:
+                logits_TC = logits_TC + self.residual(previous_logits(self.position))
+            leave_logits(self.position, logits_TC)
         return self.choose(logits_TC)
 
     def choose(self, logits_TE: Tensor) -> Routing:

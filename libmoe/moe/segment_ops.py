@@ -1,0 +1,54 @@
+"""One matmul a segment, as operators that neither torch.compile nor fake tensors look into.
+
+The loop reads the segments' ends on the host, which no traced program could.
+"""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+
+@torch.library.custom_op("libmoe::segment_linear", mutates_args=())
+def segment_product(x_AI: Tensor, weight_EOI: Tensor, bias_EO: Tensor | None, end_E: Tensor) -> Tensor:
+    """``y[a] = W[e] x[a] + b[e]``, ``(A, O)``. Rows past the last segment hold anything."""
+    y_AO = x_AI.new_empty(len(x_AI), weight_EOI.shape[1])
+    for e, (begin, end) in enumerate(pairwise([0, *end_E.tolist()])):
+        rows, weight_IO, out = x_AI[begin:end], weight_EOI[e].t(), y_AO[begin:end]
+        if bias_EO is None:
+            torch.mm(rows, weight_IO, out=out)
+        else:
+            torch.addmm(bias_EO[e], rows, weight_IO, out=out)
+    return y_AO
+
+
+@torch.library.custom_op("libmoe::segment_linear_backward", mutates_args=())
+def segment_gradients(
+    grad_AO: Tensor, x_AI: Tensor, weight_EOI: Tensor, end_E: Tensor, bias: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of x, W and b; the last is empty without ``bias``."""
+    grad_x_AI, grad_weight_EOI = torch.empty_like(x_AI), torch.empty_like(weight_EOI)
+    grad_bias_EO = _bias_like(weight_EOI, bias)
+    for e, (begin, end) in enumerate(pairwise([0, *end_E.tolist()])):
+        grad = grad_AO[begin:end]
+        torch.mm(grad, weight_EOI[e], out=grad_x_AI[begin:end])
+        torch.mm(grad.t(), x_AI[begin:end], out=grad_weight_EOI[e])
+        if bias:
+            torch.sum(grad, 0, out=grad_bias_EO[e])
+    return grad_x_AI, grad_weight_EOI, grad_bias_EO
+
+
+@segment_product.register_fake
+def _(x_AI: Tensor, weight_EOI: Tensor, bias_EO: Tensor | None, end_E: Tensor) -> Tensor:
+    return x_AI.new_empty(len(x_AI), weight_EOI.shape[1])
+
+
+@segment_gradients.register_fake
+def _(
+    grad_AO: Tensor, x_AI: Tensor, weight_EOI: Tensor, end_E: Tensor, bias: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.empty_like(x_AI), torch.empty_like(weight_EOI), _bias_like(weight_EOI, bias)
+
+
+def _bias_like(weight_EOI: Tensor, bias: bool) -> Tensor:
+    return weight_EOI.new_empty(weight_EOI.shape[:2] if bias else (0,))
