@@ -17,6 +17,7 @@ from libmoe.config.run import RunSpec
 from libmoe.model import LibmoeForConditionalGeneration
 from libmoe.model.build import build_model
 from libmoe.moe import set_aux_scale
+from libmoe.train.arguments import compile_nothing
 
 RATE = 0.05
 ZERO3 = {
@@ -52,6 +53,7 @@ def save(model: LibmoeForConditionalGeneration, path: Path) -> None:
 def train_on_two(spec: RunSpec, folder: Path) -> None:
     import deepspeed
 
+    compile_nothing()
     arguments = TrainingArguments(
         output_dir=str(folder),
         use_cpu=True,
