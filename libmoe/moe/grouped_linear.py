@@ -5,14 +5,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from libmoe.moe.grouped_mm import fits_kernel, kernel_linear
 from libmoe.moe.segment_ops import segment_gradients, segment_product
 
 
 def segment_linear(x_AI: Tensor, weight_EOI: Tensor, bias_EO: Tensor | None, end_E: Tensor) -> Tensor:
-    """``y[a] = W[e] x[a] + b[e]`` for each row a of expert e's segment: one matmul an expert.
+    """``y[a] = W[e] x[a] + b[e]`` for each row a of expert e's segment.
 
-    Reads the segments' ends on the host, which costs a synchronisation where rows are on an accelerator.
+    One kernel for all experts where there is one that is worth it; on the CPU one matmul an expert is faster
+    (benchmarks/moe). Elsewhere that costs a synchronisation, for it reads the segments' ends on the host.
     """
+    if fits_kernel(x_AI, weight_EOI):
+        return kernel_linear(x_AI, weight_EOI, bias_EO, end_E)
     return _SegmentLinear.apply(x_AI, weight_EOI, bias_EO, end_E)
 
 
