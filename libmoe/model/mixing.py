@@ -20,17 +20,22 @@ def mix_experts(model: nn.Module, settings: MoEConfig) -> None:
     """Exchanges the MLPs of ``model`` that the settings name for layers of experts.
 
     Raises:
-        ConfigError: a part keeps its MLPs elsewhere, they have another form, or a layer is not there.
+        ConfigError: a part keeps its MLPs elsewhere, they have another form, or a chosen layer gets none.
     """
     if settings.name == "none":
         return
     for part, (backbone, stack) in _STACKS.items():
+        choice = getattr(settings.layers, part)
         if part in settings.where:
             layers = _layers(model.get_submodule(backbone), stack)
-            chosen = chosen_layers(getattr(settings.layers, part), len(layers), f"moe.layers.{part}")
+            chosen = chosen_layers(choice, len(layers), f"moe.layers.{part}")
             for number in chosen:
                 layers[number].mlp = MoEMLP(layers[number].get_submodule("mlp"), settings)
             chain(model.get_submodule(backbone))
+        elif choice != "all":
+            raise ConfigError(
+                f"moe.layers.{part} chooses layers of a part that gets no experts: add {part!r} to moe.where."
+            )
     if "connector" in settings.where:
         model.multi_modal_projector = MoEMLP(model.get_submodule("multi_modal_projector"), settings)
 

@@ -104,6 +104,8 @@ def test_every_parameter_learns_also_with_checkpointing(models: Models) -> None:
     unused = [name for name, gradient in plain.items() if not gradient.any()]
     assert [name for name in unused if "k_proj.bias" not in name] == []  # softmax cancels a key's bias
     models.mixed.activation_checkpointing_enable({"use_reentrant": False})
+    stacks = (models.mixed.model.vision_tower.encoder.layers, models.mixed.model.language_model.layers)
+    assert all(layer.gradient_checkpointing for stack in stacks for layer in stack)
     checkpointed = gradients(models.mixed, models.batch)
     models.mixed.activation_checkpointing_disable()
     torch.testing.assert_close(checkpointed, plain, rtol=1e-5, atol=1e-8)
@@ -171,3 +173,8 @@ def test_what_cannot_have_experts_is_told(
     settings = {"model": types, "moe": moe}
     with pytest.raises(ConfigError, match=problem):
         build_model(make_spec("sft", settings))
+
+
+def test_layers_of_a_part_without_experts_are_told(make_spec: MakeSpec) -> None:
+    with pytest.raises(ConfigError, match=r"moe\.layers\.language chooses .* add 'language' to moe\.where"):
+        build_model(make_spec("sft", {"moe": {"layers": {"language": "every 2"}}}))

@@ -66,6 +66,20 @@ def test_answers_stop_at_the_templates_own_mark(make_spec: MakeSpec) -> None:
     assert stop_token_ids(tokenizer) == [tokenizer.eos_token_id]
 
 
+def test_answers_in_chatml_stop_at_its_mark(make_spec: MakeSpec) -> None:
+    """As SmolLM2 and Qwen speak, whose end of turn may be the end of text as well."""
+    spec = make_spec("sft")
+    tokenizer = build_processor(spec.config, spec.models_dir).tokenizer
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
+    )
+    expected = {"<|im_end|>", "<|endoftext|>"}
+    assert set(tokenizer.convert_ids_to_tokens(stop_token_ids(tokenizer))) == expected
+    tokenizer.eos_token = "<|im_end|>"
+    assert tokenizer.convert_ids_to_tokens(stop_token_ids(tokenizer)) == ["<|im_end|>"]
+
+
 def test_missing_tokenizer_is_told(make_spec: MakeSpec) -> None:
     spec = make_spec("sft", {"model": {"tokenizer": "libmoe/absent"}})
     with pytest.raises(ConfigError, match=r"no tokenizer in .*libmoe/absent"):
