@@ -140,16 +140,22 @@ SIZES = st.lists(
 )
 
 
-@given(entries=SIZES, free=st.integers(0, 10**13), keep=st.booleans())
-def test_a_plan_that_fits_has_room_for_every_order_of_events(tmp_path_factory, entries, free, keep):
-    """The peak is at least what is there in the end, and what the largest take while they are worked on."""
-    artifacts = [
-        Artifact(
-            name=f"a{n}", kind=kind, urls=("https://h.org/a",), licence="x", destination=f"{n}", size=size
+def as_artifacts(entries: list[tuple[str, int]]) -> list[Artifact]:
+    fields = {"urls": ("https://h.org/a",), "licence": "x"}
+    return [
+        Artifact.model_validate(
+            {"name": f"a{n}", "kind": kind, "destination": f"{n}", "size": size, **fields}
         )
         for n, (kind, size) in enumerate(entries)
     ]
-    made = make_plan(artifacts, Volume(tmp_path_factory.getbasetemp() / "none"), Addresses(), keep)
+
+
+@given(entries=SIZES, free=st.integers(0, 10**13), keep=st.booleans())
+def test_a_plan_that_fits_has_room_for_every_order_of_events(tmp_path_factory, entries, free, keep):
+    """The peak is at least what is there in the end, and what the largest take while they are worked on."""
+    made = make_plan(
+        as_artifacts(entries), Volume(tmp_path_factory.getbasetemp() / "none"), Addresses(), keep
+    )
     end = sum(size * (2 if kind == "annotations" else 1) for kind, size in entries)
     assert made.to_fetch == sum(size for _, size in entries)
     assert made.peak_bytes >= end + max((size for kind, size in entries if kind != "file"), default=0)
@@ -157,3 +163,24 @@ def test_a_plan_that_fits_has_room_for_every_order_of_events(tmp_path_factory, e
     assert replace(made, keep_archives=True).peak_bytes >= made.peak_bytes
     tight = replace(made, free_bytes=free, free_inodes=None)
     assert tight.fits == (made.peak_bytes <= free)
+
+
+@given(entries=SIZES, order=st.randoms(use_true_random=False), keep=st.booleans())
+def test_no_moment_of_any_run_takes_more_than_the_peak(tmp_path_factory, entries, order, keep):
+    """Whatever comes first: as many as may be in flight are beside their files while one is worked on."""
+    made = make_plan(
+        as_artifacts(entries), Volume(tmp_path_factory.getbasetemp() / "none"), Addresses(), keep
+    )
+    waiting = list(entries)
+    order.shuffle(waiting)
+    flight: list[tuple[str, int]] = []
+    for_good = 0
+    while waiting or flight:
+        while waiting and len(flight) < IN_FLIGHT:
+            flight.append(waiting.pop())
+        kind, size = flight[order.randrange(len(flight))]
+        fetched = sum(size for _, size in flight)
+        beside = {"file": 0, "archive": size, "annotations": 2 * size}[kind]  # an index has a first draft
+        assert for_good + fetched + beside <= made.peak_bytes
+        flight.remove((kind, size))
+        for_good += {"file": size, "archive": size * (1 + keep), "annotations": 2 * size}[kind]
