@@ -109,10 +109,18 @@ class Plan:
     @property
     def peak_bytes(self) -> int:
         """The most space that is taken at any moment on top of today's, as far as sizes are known."""
-        passing = sorted((step.passing for step in self.steps), reverse=True)
-        beside = sum(passing if self.keep_archives else passing[:IN_FLIGHT])
         here = sum(step.state.taken for step in self.missing)
-        return max(0, sum(step.grows for step in self.steps) + beside - here)
+        return max(0, sum(step.grows for step in self.steps) + self._beside - here)
+
+    @property
+    def _beside(self) -> int:
+        """At the worst moment: one archive is beside its files, others wait that have none yet."""
+        passing = [step.passing for step in self.steps]
+        kept = sum(passing)
+        if self.keep_archives:
+            return kept
+        excess = sorted((step.passing - step.grows for step in self.steps), reverse=True)
+        return min(kept, max(passing, default=0) + sum(size for size in excess[:IN_FLIGHT] if size > 0))
 
     @property
     def new_files(self) -> int:

@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from entrypoint.catalog.schema import Artifact
 from entrypoint.prepare.pipeline import IN_FLIGHT
-from entrypoint.prepare.plan import make_plan
+from entrypoint.prepare.plan import Plan, make_plan
 from entrypoint.prepare.run import prepare
 from entrypoint.prepare.transport.addresses import Addresses
 from entrypoint.prepare.transport.fetch import Options
@@ -38,17 +39,20 @@ def test_nothing_is_written_and_nobody_is_asked(small):
 def test_peak_counts_the_index_and_what_is_beside(small):
     size = sizes(small)
     grows = 2 * size["rows"] + size["images"] + size["weights"]
-    beside = size["rows"] + size["images"]  # a plain file is only renamed
-    assert plan(small).peak_bytes == grows + beside
+    assert plan(small).peak_bytes == grows + max(size["rows"], size["images"])  # a plain file is renamed
 
 
-def test_peak_counts_the_archives_that_are_in_flight_or_all_that_are_kept(world):
+def test_peak_counts_the_archives_that_wait_or_all_that_are_kept(world):
     for number in range(IN_FLIGHT + 2):
         content = bytes(1000 + number)
         world.add(f"zip{number}", "archive", f"http://h.org/{number}.zip", content, f"{number}")
     size = sorted(sizes(world).values())
-    assert plan(world, *world.artifacts).peak_bytes == sum(size) + sum(size[-IN_FLIGHT:])
+    assert plan(world, *world.artifacts).peak_bytes == sum(size) + size[-1]
     assert plan(world, *world.artifacts, keep_archives=True).peak_bytes == 2 * sum(size)
+    for entry in world.artifacts.values():
+        entry["unpacked_size"] = entry["size"] - 100
+    waiting = sum(size) - len(size) * 100 + size[-1] + IN_FLIGHT * 100
+    assert plan(world, *world.artifacts).peak_bytes == waiting
 
 
 def test_space_that_is_taken_already_is_not_asked_for_again(small):
@@ -135,52 +139,43 @@ def test_each_part_of_an_archive_is_in_the_plan(small):
     assert (step.to_fetch, step.as_dict()["size_is_exact"]) == (15, True)
 
 
-SIZES = st.lists(
-    st.tuples(st.sampled_from(["file", "archive", "annotations"]), st.integers(0, 10**12)), max_size=12
-)
+KINDS = st.sampled_from(["file", "archive", "annotations"])
+ENTRIES = st.lists(st.tuples(KINDS, st.integers(0, 10**12), st.integers(0, 10**12)), max_size=12)
+"""Kind, bytes to fetch, bytes of an archive's files."""
 
 
-def as_artifacts(entries: list[tuple[str, int]]) -> list[Artifact]:
-    fields = {"urls": ("https://h.org/a",), "licence": "x"}
-    return [
-        Artifact.model_validate(
-            {"name": f"a{n}", "kind": kind, "destination": f"{n}", "size": size, **fields}
-        )
-        for n, (kind, size) in enumerate(entries)
-    ]
+def planned(folder: Path, entries: list[tuple[str, int, int]], keep: bool) -> Plan:
+    artifacts = []
+    for number, (kind, size, unpacked) in enumerate(entries):
+        fields = {"name": f"a{number}", "kind": kind, "destination": f"{number}", "size": size}
+        fields |= {"unpacked_size": unpacked} if kind == "archive" else {}
+        artifacts.append(Artifact.model_validate({"urls": ["https://h.org/a"], "licence": "x", **fields}))
+    return make_plan(artifacts, Volume(folder / "none"), Addresses(), keep)
 
 
-@given(entries=SIZES, free=st.integers(0, 10**13), keep=st.booleans())
-def test_a_plan_that_fits_has_room_for_every_order_of_events(tmp_path_factory, entries, free, keep):
-    """The peak is at least what is there in the end, and what the largest take while they are worked on."""
-    made = make_plan(
-        as_artifacts(entries), Volume(tmp_path_factory.getbasetemp() / "none"), Addresses(), keep
-    )
-    end = sum(size * (2 if kind == "annotations" else 1) for kind, size in entries)
-    assert made.to_fetch == sum(size for _, size in entries)
-    assert made.peak_bytes >= end + max((size for kind, size in entries if kind != "file"), default=0)
-    assert made.peak_bytes <= end + made.to_fetch
+@given(entries=ENTRIES, free=st.integers(0, 10**13), keep=st.booleans())
+def test_a_plan_fits_where_its_peak_does(tmp_path_factory, entries, free, keep):
+    made = planned(tmp_path_factory.getbasetemp(), entries, keep)
+    assert made.to_fetch == sum(size for _, size, _ in entries)
     assert replace(made, keep_archives=True).peak_bytes >= made.peak_bytes
     tight = replace(made, free_bytes=free, free_inodes=None)
     assert tight.fits == (made.peak_bytes <= free)
 
 
-@given(entries=SIZES, order=st.randoms(use_true_random=False), keep=st.booleans())
+@given(entries=ENTRIES, order=st.randoms(use_true_random=False), keep=st.booleans())
 def test_no_moment_of_any_run_takes_more_than_the_peak(tmp_path_factory, entries, order, keep):
-    """Whatever comes first: as many as may be in flight are beside their files while one is worked on."""
-    made = make_plan(
-        as_artifacts(entries), Volume(tmp_path_factory.getbasetemp() / "none"), Addresses(), keep
-    )
-    waiting = list(entries)
+    """Whatever comes first: as many as may be in flight are on the volume while one is worked on."""
+    made = planned(tmp_path_factory.getbasetemp(), entries, keep)
+    waiting, flight, for_good = list(entries), list[tuple[str, int, int]](), 0
     order.shuffle(waiting)
-    flight: list[tuple[str, int]] = []
-    for_good = 0
     while waiting or flight:
         while waiting and len(flight) < IN_FLIGHT:
             flight.append(waiting.pop())
-        kind, size = flight[order.randrange(len(flight))]
-        fetched = sum(size for _, size in flight)
-        beside = {"file": 0, "archive": size, "annotations": 2 * size}[kind]  # an index has a first draft
-        assert for_good + fetched + beside <= made.peak_bytes
-        flight.remove((kind, size))
-        for_good += {"file": size, "archive": size * (1 + keep), "annotations": 2 * size}[kind]
+        one = flight[order.randrange(len(flight))]
+        kind, size, unpacked = one
+        beside = {"file": 0, "archive": unpacked, "annotations": 2 * size}[kind]  # an index has a draft
+        assert for_good + sum(size for _, size, _ in flight) + beside <= made.peak_bytes
+        flight.remove(one)
+        for_good += {"file": size, "archive": unpacked + size * keep, "annotations": 2 * size}[kind]
+    end = sum({"file": s, "archive": u, "annotations": 2 * s}[kind] for kind, s, u in entries)
+    assert made.peak_bytes <= end + sum(size for _, size, _ in entries)
