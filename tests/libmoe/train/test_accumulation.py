@@ -2,7 +2,7 @@
 
 import pytest
 
-ROUTED = ("data.annotations='sample-pft-json'", "data.group_by_modality_length=false", "train.max_steps=3")
+ROUTED = ("data.annotations='sample-pft-json'", "train.max_steps=3")
 # Router losses large enough that a wrong share of them would show.
 LOUD = ("moe.balance_coefficient=2.0", "moe.z_coefficient=0.5", "train.zero.stage=2")
 COMPARED = ("lm_loss", "balance_loss", "z_loss", "loss", "grad_norm")
