@@ -94,9 +94,10 @@ def test_the_layer_is_the_same_with_either(
             layer.router.weight[8:9] = (
                 50 * x[0, 0] / x[0, 0].norm() ** 2
             )  # smoe_tcmoe: a token takes a null slot
-        y = layer(x.float())
+        tokens = x.float().requires_grad_()
+        y = layer(tokens)
         y.square().sum().backward()
-        results.append([y, *(parameter.grad for parameter in layer.parameters())])
+        results.append([y, tokens.grad, *(parameter.grad for parameter in layer.parameters())])
     torch.testing.assert_close(*results, rtol=1e-4, atol=1e-5)
 
 
