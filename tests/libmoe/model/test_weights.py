@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
+    CLIPConfig,
+    CLIPModel,
     Phi3Config,
     SiglipConfig,
     SiglipModel,
@@ -97,6 +99,18 @@ def test_random_starts_depend_on_the_seed_alone(make_spec: MakeSpec) -> None:
     other = state(build_model(make_spec("sft", seed=43)))
     for name in ("model.vision_tower.encoder.layers.0.mlp.router.weight", "lm_head.weight"):
         assert not torch.equal(other[name], state(first)[name])
+
+
+def test_what_upcycling_draws_has_a_seed_of_its_own(make_spec: MakeSpec) -> None:
+    moe = {"seed": 3, "expert_noise": 0.1, "redrawn": 0.2}
+    one, other = (build_model(make_spec("sft", {"moe": moe}, seed=seed)) for seed in (42, 43))
+    router = "multi_modal_projector.router.weight"
+    assert torch.equal(one.model.state_dict()[router], other.model.state_dict()[router])
+    assert not torch.equal(one.lm_head.weight, other.lm_head.weight)
+    plain = state(build_model(make_spec("sft", {"moe": {"seed": 3}})))
+    stacked = "model.multi_modal_projector.experts.linear_1.weight"
+    assert torch.equal(plain[stacked][0], plain[stacked][1])
+    assert not torch.equal(state(one)[stacked][0], state(one)[stacked][1])
 
 
 def test_building_leaves_the_global_generator_alone(make_spec: MakeSpec) -> None:
@@ -191,15 +205,24 @@ def test_released_weights_are_found_under_their_own_names(released: RunSpec) -> 
     assert torch.equal(model.lm_head.weight, phi.lm_head.weight)
 
 
-def test_weights_of_before_safetensors_are_read(released: RunSpec) -> None:
-    folder = released.models_dir / "g" / "siglip"
-    expected = build_model(released)
+def test_a_clip_of_before_safetensors_is_read(released: RunSpec, make_spec: MakeSpec) -> None:
+    sizes = {key: value for key, value in released.config.model.vision.config.items() if key != "model_type"}
+    text = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    clip = CLIPModel(CLIPConfig(vision_config=sizes, text_config={**text, "vocab_size": 20}))
+    folder = released.models_dir / "o" / "clip"
+    clip.save_pretrained(folder)
     tensors = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
-    torch.save(
-        tensors | {"vision_model.embeddings.position_ids": torch.arange(4)}, folder / "pytorch_model.bin"
+    tensors["vision_model.embeddings.position_ids"] = torch.arange(17)  # which older releases stored
+    torch.save(tensors, folder / "pytorch_model.bin")
+    tower = {"weights": "o/clip", "config": {"model_type": "clip_vision_model"}}
+    spec = make_spec("pretrain", {"model": {"vision": tower}}).model_copy(
+        update={"data_dir": released.data_dir}
     )
-    assert_same(build_model(released), expected)
+    built = build_model(spec).model.vision_tower.state_dict()
+    assert "pre_layrnorm.weight" in built
+    expected = clip.vision_model.state_dict()
+    torch.testing.assert_close(built, {name: expected[name] for name in built}, rtol=0, atol=0)
 
 
 def test_released_configurations_complete_the_presets(released: RunSpec, tmp_path: Path) -> None:
