@@ -33,8 +33,8 @@ def write_shards(folder: Path, tensors: Mapping[str, Lazy], shard_bytes: int = S
         file = (
             f"model-{number:05d}-of-{len(shards):05d}.safetensors" if len(shards) > 1 else "model.safetensors"
         )
-        state = {name: tensors[name].make() for name in names}
-        save_file(state, folder / file, metadata={"format": "pt"})
+        # no name for the shard, which would keep it while the next one is made
+        save_file({name: tensors[name].make() for name in names}, folder / file, metadata={"format": "pt"})
         weight_map |= dict.fromkeys(names, file)
     if len(shards) > 1:
         index = {
