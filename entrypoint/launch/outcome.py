@@ -8,7 +8,7 @@ from typing import Any
 
 from entrypoint.launch.verdict import Cause, Verdict, gravest
 from entrypoint.launch.watch import Watch
-from libmoe.config.errors import ConfigError, LibmoeError, TryAgainError
+from libmoe.config.errors import ConfigError, LibmoeError, TryAgainError, VolumeError
 from libmoe.config.run import RunSpec
 
 _CONTINUES = "the same command continues from the last checkpoint"
@@ -61,6 +61,9 @@ def _reasons(ending: Ending, ended: Mapping[int, int], watch: Watch) -> Iterator
     for rank, code in ended.items():
         if code < 0:
             yield _killed(ending, rank, -code, watch.step_of(rank))
+        elif code == VolumeError.exit_code and not reports:  # there was not even room for the report
+            sentence = f"The volume of the run folder {ending.spec.run_dir} is full or cannot be written"
+            yield Verdict(Cause.FAILED, code, f"{sentence}: make room; {_CONTINUES}.")
         elif code and not reports:
             yield Verdict(
                 Cause.FAILED,

@@ -7,6 +7,8 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
 
 from libmoe.config.beat import Beat
 
@@ -37,7 +39,7 @@ class Watch:
     @property
     def beats(self) -> list[Beat]:
         """The latest of each rank that was heard."""
-        return list(self._beats.values())
+        return [_as_it_is(beat) for beat in list(self._beats.values())]
 
     @property
     def silence(self) -> float:
@@ -53,6 +55,15 @@ class Watch:
             beat = Beat.decode(datagram)
             self._beats[beat.rank] = beat
             self._heard = time.monotonic()
+
+
+def _as_it_is(beat: Beat) -> Beat:
+    """A stopped process (SIGSTOP, a debugger) holds up the others, whatever it did last."""
+    try:
+        state = Path(f"/proc/{beat.pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return beat
+    return replace(beat, count=-1, doing=f"{beat.doing}, its process is stopped") if state in "Tt" else beat
 
 
 def hung_sentence(beats: Iterable[Beat], minutes: float) -> str:

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,19 @@ from typing import Any
 from libmoe.config.errors import ConfigError, LibmoeError, TryAgainError, VolumeError
 
 _LOG = logging.getLogger(__name__)
-_FULL = re.compile(
-    r"No space left on device|Disk quota exceeded|PytorchStreamWriter failed|os error (?:28|122)"
-)
+_FULL = re.compile(r"No space left on device|Disk quota exceeded|inline_container|os error (?:28|122)")
 _NO_PEER = re.compile(r"Connection (?:closed|reset) by peer|Broken pipe|Timed out waiting|Gloo|NCCL|TCPStore")
 _NO_MEMORY = re.compile(r"can't allocate memory|Cannot allocate memory|CUDA out of memory")
+
+_ROOM = 1 << 20
+"""With fewer bytes free, whatever failed, failed for that."""
 
 
 def report_failure(run_dir: Path, rank: int, error: BaseException) -> int:
     """Logs the error, writes ``<run_dir>/failures/rank-<rank>.json``, returns the exit code."""
     exit_code, cause, message = explain(error)
+    if exit_code == LibmoeError.exit_code and shutil.disk_usage(run_dir).free < _ROOM:
+        exit_code, message = VolumeError.exit_code, _full_sentence(error)
     if cause == "FAILED" and exit_code == LibmoeError.exit_code:
         _LOG.error("Rank %d failed.", rank, exc_info=error)
     else:

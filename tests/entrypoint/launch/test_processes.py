@@ -19,7 +19,8 @@ from libmoe.config.errors import LibmoeError
 from libmoe.config.run import RunSpec, World
 
 RANK = """
-import json, os, pathlib, signal, socket, sys, time
+import faulthandler, json, os, pathlib, signal, socket, sys, time
+faulthandler.register(signal.SIGUSR1)
 rank, run = int(os.environ["RANK"]), pathlib.Path(sys.argv[1])
 def fail(code, cause, message):
     (run / "failures").mkdir(exist_ok=True)
@@ -106,6 +107,12 @@ def test_an_old_failure_is_not_reported_again(train: Callable[..., list[str]], s
     assert caught.value.exit_code == 70
 
 
+def test_a_disk_too_full_for_a_word(train: Callable[..., list[str]]) -> None:
+    with pytest.raises(LibmoeError, match=r"is full or cannot be written: make room") as caught:
+        train("sys.exit(73)")
+    assert caught.value.exit_code == 73
+
+
 def test_a_killed_rank_is_named_with_its_step(train: Callable[..., list[str]]) -> None:
     script = (
         "beat(9, 4, 'computing step 5')\nif rank: time.sleep(0.3); os.kill(os.getpid(), 9)\n"
@@ -137,7 +144,6 @@ def test_a_hung_rank_is_named_and_all_show_their_stacks(
     train: Callable[..., list[str]], spec: RunSpec
 ) -> None:
     script = (
-        "import faulthandler; faulthandler.register(signal.SIGUSR1)\n"
         "def stuck_in_the_loader(): time.sleep(600)\ndef waits_for_others(): time.sleep(600)\n"
         "beat(3, 7, 'loading the batch of step 8')\n"
         "if rank: stuck_in_the_loader()\nbeat(4, 7, 'computing step 8'); waits_for_others()"
@@ -150,6 +156,12 @@ def test_a_hung_rank_is_named_and_all_show_their_stacks(
     log = (spec.run_dir / "log.txt").read_text()
     assert "stuck_in_the_loader" in log
     assert "waits_for_others" in log
+
+
+def test_a_stopped_rank_is_the_one_that_holds_up_the_others(train: Callable[..., list[str]]) -> None:
+    script = "beat(5, 7, 'saving step 7')\nif rank: os.kill(os.getpid(), signal.SIGSTOP)\ntime.sleep(600)"
+    with pytest.raises(RanksLostError, match=r"Rank 1 hung .* \(saving step 7, its process is stopped\)"):
+        train(script, hang_minutes=0.01)
 
 
 def test_an_interrupt_is_passed_on_and_ends_in_try_again(train: Callable[..., list[str]]) -> None:

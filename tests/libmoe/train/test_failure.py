@@ -60,7 +60,12 @@ class DistNetworkError(dist.DistError):
             r"is full \(/data/x\): make room.*whole",
         ),
         (OSError(122, "Disk quota exceeded"), 73, "FAILED", "is full: make room"),
-        (RuntimeError("PytorchStreamWriter failed writing file data/3"), 73, "FAILED", "is full"),
+        (
+            RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 8 vs 1"),
+            73,
+            "FAILED",
+            "is full",
+        ),
         (
             torch.OutOfMemoryError("CUDA out of memory. Tried"),
             78,
