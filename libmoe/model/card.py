@@ -1,11 +1,12 @@
 """``README.md`` beside a saved model: what it is, what it was made of and with, and how to load it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch import nn
 
 from libmoe.config.run import RunSpec
-from libmoe.config.schema import Part, RunConfig
+from libmoe.config.schema import BackboneConfig, Part, RunConfig
 from libmoe.model.config import LibmoeConfig
 from libmoe.model.modeling import LibmoeForConditionalGeneration
 from libmoe.model.skeleton import skeleton
@@ -57,7 +58,7 @@ def write_card(folder: Path, spec: RunSpec) -> None:
         stage=run.stage,
         parameters=f"{_count(model):,}",
         experts=_experts(run),
-        parts="\n".join(_row(part, run, model) for part in ("vision", "connector", "language")),
+        parts="\n".join(_row(part, spec, model) for part in ("vision", "connector", "language")),
         facts="\n".join(f"| {name} | {value} |" for name, value in _facts(spec).items()),
     )
     (folder / "README.md").write_text(card)
@@ -71,15 +72,22 @@ def _experts(run: RunConfig) -> str:
     return f"Of {moe.experts} experts `{moe.name}` chooses {moe.top_k} for each token, in: {places}."
 
 
-def _row(part: Part, run: RunConfig, model: LibmoeForConditionalGeneration) -> str:
-    modules = model.part(part)
+def _row(part: Part, spec: RunSpec, model: LibmoeForConditionalGeneration) -> str:
+    run, modules = spec.config, model.part(part)
     trained = "yes" if part in run.train.trainable else "no"
     count = f"{_count(*modules):,}"
     if part == "connector":
         return f"| connector | | {count} | {trained} | | |"
     source = run.model.vision if part == "vision" else run.model.language
-    weights, licence = source.weights or "random", source.licence or ("unknown" if source.weights else "")
+    weights = source.weights or "random"
+    licence = _licence(part, source, spec.provenance) or ("unknown" if source.weights else "")
     return f"| {part} | {source.config['model_type']} | {count} | {trained} | {weights} | {licence} |"
+
+
+def _licence(part: Part, source: BackboneConfig, provenance: Mapping[str, str]) -> str | None:
+    """None where the licence is the preset's but the weights are not."""
+    weights, licence = (provenance.get(f"model.{part}.{key}", "") for key in ("weights", "licence"))
+    return source.licence if weights == licence or not licence.startswith("preset") else None
 
 
 def _facts(spec: RunSpec) -> dict[str, str]:

@@ -64,8 +64,17 @@ def test_it_says_what_the_model_is_and_how_to_load_it(
 def test_base_weights_are_credited(make_spec: MakeSpec, tmp_path: Path) -> None:
     spec = make_spec("pretrain")
     build_model(spec).save_pretrained(tmp_path)
-    weights = {"vision": {"weights": "g/siglip"}, "language": {"weights": "m/phi", "licence": "MIT"}}
-    write_card(tmp_path, make_spec("pretrain", {"model": weights}))
+    parts = {
+        "vision": {"weights": "g/siglip", "licence": "Apache-2.0"},
+        "language": {"weights": "m/phi", "licence": "MIT"},
+    }
+    origins = {
+        "model.vision.licence": "preset tiny",  # of other weights, then
+        "model.vision.weights": "--set model.vision.weights",
+        "model.language.licence": "--set model.language.licence",
+        "model.language.weights": "--set model.language.weights",
+    }
+    write_card(tmp_path, make_spec("pretrain", {"model": parts}).model_copy(update={"provenance": origins}))
     text = (tmp_path / "README.md").read_text()
     assert ModelCard(text).data.base_model == ["g/siglip", "m/phi"]
     assert "A dense model." in text
