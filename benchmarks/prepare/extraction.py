@@ -1,8 +1,9 @@
 """Unpacking a zip of photographs, in memory so that the file system is not what is measured.
 
-Goals: >= 3 times as fast as unzip, and >= 0.8 of the limit, a ``cp -r`` of the unpacked tree. What is deflated
-has a nearer limit: reading, inflating and checking alone, with as many threads, by the library that libmoe
-inflates with. And verifying a file, against sha256sum. Takes three times the archive's size in memory.
+Goals: >= 3 times as fast as unzip, and >= 0.8 of the limit, a ``cp -r`` of the unpacked tree. What is
+deflated has a nearer limit: reading, inflating and checking alone, with as many threads, by the library
+that libmoe inflates with. And verifying a file, against sha256sum.
+Takes three times the archive's size in memory.
 
     python benchmarks/prepare/extraction.py [--files 30000] [--megabytes 2000] [--rounds 3]
 """
