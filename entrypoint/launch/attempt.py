@@ -9,7 +9,7 @@ from entrypoint.launch.nodes.meet import meet
 from entrypoint.launch.nodes.settings import Place
 from entrypoint.launch.plan import check_start
 from entrypoint.launch.processes import train_stage
-from entrypoint.launch.resume import choose_checkpoint
+from entrypoint.launch.resume import check_fits, choose_checkpoint
 from libmoe.config.errors import LibmoeError
 from libmoe.config.run import RunSpec
 
@@ -48,6 +48,7 @@ class Attempt:
         stage = spec.config.stage
         check_start(spec)
         resume = choose_checkpoint(spec.run_dir, self.resume)
+        check_fits(resume, spec)
         for reason in resume.passed_over:
             say(f"stage {stage}: {reason}")
         if resume.checkpoint:

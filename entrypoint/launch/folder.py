@@ -3,12 +3,23 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
+from entrypoint.launch.resume import checkpoints
 from entrypoint.lock import WriterLock
 from libmoe.config.errors import ConfigError, VolumeError
 from libmoe.config.run import RunSpec
 
-_FREE = {"data.workers", "train.save_steps", "train.save_total_limit", "train.router_statistics_steps"}
-"""Settings that may change between a run and its continuation: they change no result."""
+_FREE = {
+    "data.workers",
+    "train.activation_checkpointing",
+    "train.guard.explosion",
+    "train.guard.frozen_steps",
+    "train.hang_minutes",
+    "train.micro_batch_size",
+    "train.router_statistics_steps",
+    "train.save_steps",
+    "train.save_total_limit",
+}
+"""Settings that may change between a run and its continuation: at most the last digits depend on them."""
 
 
 def is_done(spec: RunSpec) -> bool:
@@ -19,11 +30,13 @@ def is_done(spec: RunSpec) -> bool:
 def check_continues(spec: RunSpec) -> None:
     """Refuses to continue or skip a run that was made with other settings or other data.
 
+    One that has saved nothing yet is no run to continue.
+
     Raises:
         ConfigError: names the first difference.
     """
     manifest = spec.run_dir / "run.json"
-    if not manifest.is_file():
+    if not manifest.is_file() or not (checkpoints(spec.run_dir) or is_done(spec)):
         return
     before, now = _identity(RunSpec.read(manifest)), _identity(spec)
     different = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]

@@ -32,7 +32,7 @@ def plan_stage(
         provenance=resolved.provenance,
         data_dir=volume.root,
         run_dir=run_dir,
-        annotations=_annotations(volume, config.data.annotations, config.stage),
+        annotations=annotations_of(volume, config.data.annotations, config.stage),
         init_from=init_from or _previous_model(runs, config.stage),
         resume_from=None,
         accumulation_steps=accumulation_steps(
@@ -41,6 +41,8 @@ def plan_stage(
         world=devices.world,
         versions=provenance.versions(),
         hardware=provenance.hardware(devices.names),
+        code=provenance.code(config),
+        receipts=volume.receipts(),
     )
 
 
@@ -72,7 +74,7 @@ def _previous_model(runs: Path, stage: str) -> Path | None:
     return runs / STAGES[position - 1] / "model" if position else None
 
 
-def _annotations(volume: Volume, name: str, stage: str) -> Annotations:
+def annotations_of(volume: Volume, name: str, stage: str) -> Annotations:
     index = volume.index_path(name)
     if not index.is_file():
         raise DataError(

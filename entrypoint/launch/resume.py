@@ -6,6 +6,7 @@ from pathlib import Path
 
 from libmoe.config.errors import ConfigError, DataError
 from libmoe.config.manifest import CheckpointManifest, DamageError, check
+from libmoe.config.run import RunSpec
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,25 @@ def choose_checkpoint(run_dir: Path, resume: str) -> Resume:
             f"The checkpoint {folder} is damaged, {damage}: "
             "--resume auto takes the newest whole one, --resume never starts anew."
         ) from damage
+
+
+def check_fits(resume: Resume, spec: RunSpec) -> None:
+    """Whether DeepSpeed can load the checkpoint's optimizer in this run.
+
+    Raises:
+        ConfigError: it was saved by another number of ranks or with another ZeRO stage.
+    """
+    manifest = resume.manifest
+    if manifest is None:
+        return
+    ours = (spec.world.size, spec.config.train.zero.stage)
+    if (manifest.ranks, manifest.zero_stage) != ours:
+        raise ConfigError(
+            f"The checkpoint {resume.checkpoint} was saved by {manifest.ranks} ranks with ZeRO "
+            f"{manifest.zero_stage}, and this run has {ours[0]} with ZeRO {ours[1]}: DeepSpeed can give its "
+            "optimizer state back to the same alone; use the same, or start a new run from its weights with "
+            f"--resume never --init-from {resume.checkpoint}."
+        )
 
 
 def checkpoints(run_dir: Path) -> dict[int, Path]:

@@ -9,7 +9,7 @@ from entrypoint.launch.attempt import Attempt
 from entrypoint.launch.nodes.settings import Place
 from entrypoint.launch.plan import plan_stage
 from entrypoint.launch.restarts import Restarts
-from entrypoint.launch.resume import choose_checkpoint
+from entrypoint.launch.resume import check_fits, choose_checkpoint
 from entrypoint.launch.verdict import RanksLostError
 from entrypoint.launch.world import Devices
 from entrypoint.settings import RunSettings
@@ -77,4 +77,5 @@ class Training:
 
     def _resumed(self, spec: RunSpec) -> RunSpec:
         resume = choose_checkpoint(spec.run_dir, self.resume)
+        check_fits(resume, spec)
         return spec.model_copy(update={"resume_from": resume.checkpoint})

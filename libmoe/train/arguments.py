@@ -36,6 +36,7 @@ def training_arguments(spec: RunSpec, output_dir: Path) -> TrainingArguments:
         activation_checkpointing_kwargs={"use_reentrant": False},
         deepspeed=deepspeed_config(spec),
         use_cpu=not on_gpu,
+        ddp_timeout=_collective_seconds(train.hang_minutes),
         ddp_backend="nccl" if on_gpu else "gloo",
         dataloader_num_workers=spec.config.data.workers,
         remove_unused_columns=False,
@@ -47,6 +48,11 @@ def training_arguments(spec: RunSpec, output_dir: Path) -> TrainingArguments:
         disable_tqdm=True,
         log_level="warning",
     )
+
+
+def _collective_seconds(hang_minutes: float) -> int:
+    """How long ranks wait for each other: longer than the launcher, which knows who holds up whom."""
+    return int(max(1800, 2 * 60 * hang_minutes)) if hang_minutes else 7 * 24 * 3600
 
 
 def compile_nothing() -> None:

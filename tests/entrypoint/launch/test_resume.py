@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from entrypoint.launch.resume import choose_checkpoint
+from entrypoint.launch.resume import check_fits, choose_checkpoint
 from libmoe.config.errors import ConfigError, DataError
 from libmoe.config.manifest import NAME, CheckpointManifest, hashed
+from libmoe.config.run import RunSpec, World
 
 
 def save(run_dir: Path, step: int) -> Path:
@@ -73,6 +74,19 @@ def test_drafts_and_strangers_do_not_count(tmp_path: Path) -> None:
     for name in ("step-11.draft", "other", ".drafts/step-12"):
         (tmp_path / "checkpoints" / name).mkdir(parents=True)
     assert choose_checkpoint(tmp_path, "auto").checkpoint is None
+
+
+def test_another_world_or_zero_stage_is_refused_with_what_to_do(
+    tmp_path: Path, manifest: Callable[..., RunSpec]
+) -> None:
+    save(tmp_path, 9)
+    resume = choose_checkpoint(tmp_path, "auto")
+    same = manifest(zero={"stage": 3}).model_copy(update={"world": World(device="cpu", processes=1, nodes=2)})
+    check_fits(resume, same)
+    with pytest.raises(
+        ConfigError, match=r"by 2 ranks with ZeRO 3, and this run has 1 with ZeRO 2.* --init-from"
+    ):
+        check_fits(resume, manifest())
 
 
 def test_never_and_by_name(tmp_path: Path) -> None:

@@ -32,6 +32,11 @@ def test_every_setting_arrives(arguments):
     assert made.use_cpu
 
 
+@pytest.mark.parametrize(("minutes", "seconds"), [(0.5, 1800), (60, 7200), (0, 604800)])
+def test_ranks_wait_longer_than_the_launcher(arguments, minutes, seconds):
+    assert arguments(f"train.hang_minutes={minutes}").ddp_timeout == seconds
+
+
 @pytest.mark.parametrize(("ratio", "steps"), [("0.0", 0), ("1.0", 100), ("0.03", 3)])
 def test_warm_up_is_a_share_of_all_steps(arguments, ratio, steps):
     assert arguments(f"train.warmup_ratio={ratio}").get_warmup_steps(100) == steps
