@@ -233,13 +233,17 @@ def test_experts_choose_by_hand() -> None:
     """Two sequences of four tokens, two experts, one expert a token on average."""
     router = make_router(8, MoEConfig(name="expert_choice", experts=2, top_k=1))
     p = torch.tensor([0.9, 0.8, 0.7, 0.4, 0.1, 0.2, 0.3, 0.6]).double()
-    routing = router._choose(torch.stack([p, 1 - p], -1).log(), sequence=4)
+    logits = torch.stack([p, 1 - p], -1).log().requires_grad_()
+    routing = router._choose(logits, sequence=4)
     both, first, second, none = [0, 1], [0, 2], [2, 1], [2, 2]
     assert routing.expert_TK.tolist() == [first, first, second, second, second, second, first, first]
     assert none not in routing.expert_TK.tolist()
     assert both not in routing.expert_TK.tolist()
     assert routing.rows == 8
     assert (routing.weight_TK.sum(-1) == 1).all()
+    routing.weight_TK.sum().backward()  # Switch's gradient: that of log p of the one expert
+    expected = torch.tensor([0.1, 0.2, 0.7, 0.4] * 2)  # 1 - p
+    torch.testing.assert_close(logits.grad.max(-1).values, expected.double())
 
 
 def test_what_no_expert_takes_becomes_zero(make_layer: MakeLayer) -> None:
