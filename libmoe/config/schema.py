@@ -170,8 +170,8 @@ class DataConfig(_Settings):
     )
     unreadable: Literal["fail", "skip"] = Field(
         "skip",
-        description="A row that cannot be read ends the run (fail), or its step goes without it (skip): named "
-        "in skipped.jsonl, and no more than about one row in a hundred.",
+        description="A row that cannot be read ends the run (fail), or its step goes without it (skip): "
+        "named in skipped.jsonl, and no more than about one row in a hundred.",
     )
     workers: Annotated[int, Field(ge=0)] = Field(2, description="Loader processes of each rank.")
 
