@@ -18,6 +18,7 @@ COMMANDS = {
     "status": "What the volume holds.",
     "train": "Train one stage or all three with DeepSpeed.",
     "report": "A run as one HTML page: curves, expert load, settings.",
+    "reproduce": "A run once more from its run.json: the same losses, or what has changed.",
     "generate": "Answer a prompt about an image with a trained model.",
     "doctor": "What is wrong with this machine, and what to do.",
     "config": "Show the settings of a run and where each came from.",
@@ -75,6 +76,8 @@ def main() -> NoReturn:
     except click.ClickException as error:
         _fail(UsageError(error.format_message()), debug)
     except (KeyboardInterrupt, click.Abort):
+        for again in (signal.SIGINT, signal.SIGTERM):  # somebody impatient; we are on our way out
+            signal.signal(again, signal.SIG_IGN)
         _fail(TryAgainError("Interrupted; the same command continues where it stopped."), debug)
     except BrokenPipeError:
         sys.stderr.close()

@@ -4,6 +4,8 @@ Results go to stdout; progress, logs and errors go to stderr.
 """
 
 import json
+import re
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+_NUMBER = re.compile(r"[\d.,]+( \S+)?|-")
 _LOG_WIDTH = 1000  # a row is a line, so that a log can be searched
 
 
@@ -29,6 +32,11 @@ def on_terminal() -> bool:
     return sys.stderr.isatty()
 
 
+def width() -> int:
+    """Columns that a line of a result may have."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else _LOG_WIDTH
+
+
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table on stdout; columns whose cells are all numbers or sizes are right-aligned."""
     from rich.box import SIMPLE_HEAD
@@ -36,13 +44,15 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     from rich.table import Table
 
     cells = [[str(cell) for cell in row] for row in rows]
-    drawn = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    drawn = Table(
+        title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
     for position, column in enumerate(columns):
-        numeric = bool(cells) and all(row[position][:1].isdigit() or row[position] == "-" for row in cells)
+        numeric = bool(cells) and all(_NUMBER.fullmatch(row[position]) for row in cells)
         drawn.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in cells:
         drawn.add_row(*(_literal(cell) for cell in row))
-    Console(width=None if sys.stdout.isatty() else _LOG_WIDTH, highlight=False).print(drawn)
+    Console(width=width(), highlight=False).print(drawn)
 
 
 def progress() -> "Progress":

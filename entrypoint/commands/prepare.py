@@ -36,6 +36,7 @@ def command(
 ) -> None:
     """Fetch, verify and unpack what a stage needs."""
     from entrypoint import console
+    from entrypoint.interrupt import twice_leaves
     from entrypoint.prepare.plan import make_plan
     from entrypoint.prepare.run import prepare
     from entrypoint.prepare.screen import progress, tables
@@ -53,6 +54,6 @@ def command(
         console.result(plan.as_dict()) if as_json else tables.show_plan(plan)
         return
     options = Options(addresses, connections, jobs, keep_archives)
-    with progress.watcher() as emit:
+    with twice_leaves(), progress.watcher() as emit:
         outcome = prepare(catalog, selection, request.volume, options, emit, force, wait, share)
     console.result(outcome.as_dict()) if as_json else tables.show_report(outcome.report)

@@ -27,9 +27,11 @@ def command(request: DataRequest, as_json: bool) -> None:
                     "state": state.kind,
                     "remark": state.reason,
                     "destination": artifact.destination,
+                    "have": state.have,
+                    "size": artifact.expected_size,
                 }
                 for artifact, state in states.items()
             }
         )
     else:
-        tables.show_states([(a.name, state.kind, a.destination, state.reason) for a, state in states.items()])
+        tables.show_states(states)

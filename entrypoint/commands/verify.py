@@ -24,5 +24,5 @@ def command(request: DataRequest, deep: bool, write_filtered: bool, as_json: boo
     depth = Depth(decode_jobs=(os.cpu_count() or 1) if deep else 0)
     with progress.watcher() as emit:
         found = verify(selection, request.volume, depth, write_filtered, emit)
-    console.result(found.as_dict()) if as_json else tables.show_verified(found)
+    console.result(found.as_dict()) if as_json else tables.show_verified(found, deep)
     found.report.require_ready()

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from entrypoint import console
 from entrypoint.catalog.schema import Artifact
 from entrypoint.prepare.events import Event
 from entrypoint.prepare.listing import Listing
@@ -142,7 +143,7 @@ class Plan:
         if self.fits:
             return
         if self.free_bytes is not None and self.peak_bytes > self.free_bytes:
-            needed, free = _gigabytes(self.peak_bytes), _gigabytes(self.free_bytes)
+            needed, free = console.size(self.peak_bytes), console.size(self.free_bytes)
         else:
             needed, free = f"{self.new_files} files", f"inodes for {self.free_inodes}"
         raise VolumeError(
@@ -190,7 +191,3 @@ def _step(artifact: Artifact, volume: Volume, addresses: Addresses, listing: Lis
     first = artifact.downloads[0].urls[0] if artifact.downloads else artifact.parts_listing or ""
     parts = [(addresses.rewrite(part.urls[0]), part.size) for part in artifact.downloads if artifact.parts]
     return Step(artifact, addresses.rewrite(first), state_of(artifact, volume, listing), tuple(parts))
-
-
-def _gigabytes(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

@@ -1,6 +1,7 @@
 """The commands as a user meets them: exit codes, one sentence, JSON alone on stdout."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -58,6 +59,34 @@ def test_verify_fails_while_an_image_is_missing(small):
     assert "images is damaged" in sentence(err)
     code, out, _ = small.run("status", "--json")
     assert json.loads(out)["images"]["state"] == "damaged"
+
+
+def test_status_says_how_much_of_a_download_is_here(small):
+    small.prepare("weights")
+    state = {"source": {"url": "u", "host": "h", "location": "l"}, "complete": True, "size": 750}
+    small.volume.partial("images").write_bytes(bytes(small.artifacts["images"]["size"] // 4))
+    small.volume.partial_state("images").write_text(json.dumps(state))
+    code, out, _ = small.run("status", "--only", "images")
+    assert (code, "(25%) fetched" in out) == (0, True)
+    code, out, _ = small.run("status", "--only", "images", "--json")
+    found = json.loads(out)["images"]
+    assert (found["state"], found["size"]) == ("partial", small.artifacts["images"]["size"])
+    assert found["have"] == found["size"] // 4
+    code, out, _ = small.run("status", "--only", "weights")
+    assert "fetched" not in out
+
+
+def test_a_narrow_terminal_gets_hosts_instead_of_addresses(small):
+    script = f"stty cols 80; exec {sys.executable} -c 'from entrypoint.cli import main; main()' prepare"
+    where = f"--stage 1 --dry-run --data-dir {small.volume.root} --catalog {small.catalog_file()}"
+    done = subprocess.run(
+        ["script", "-qec", f"{script} {where}", "/dev/null"], capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    shown = re.sub(r"\x1b\[[\d;?]*\w", "", done.stdout).partition("To fetch")[0]
+    assert "huggingface.co" in shown
+    assert "https://" not in shown
+    assert max(map(len, shown.splitlines())) == 80
 
 
 def test_a_filtered_set_can_be_trained_on(small):

@@ -96,20 +96,22 @@ def finished(name: str) -> Callable[[Event], bool]:
 
 
 MOMENTS = {
-    "a file on its way": (phase("hashed", "fetch"), 0),
-    "a file verified, before its record": (phase("hashed", "verify"), 0),
-    "an archive verified, before its record": (phase("images", "verify"), 0),
-    "an archive unpacked, before its manifest": (done("images"), 0),
-    "an archive unpacked, its manifest written, before its receipt": (done("images"), 1),
-    "parts unpacked, before their manifest": (done("parts"), 0),
-    "parts unpacked, their manifest written, before their receipt": (done("parts"), 1),
-    "rows indexed, before their receipt": (phase("rows", "index"), 0),
-    "images by URL in place, before their list": (phase("covers", "images"), 0),
+    "a file on its way": (phase("hashed", "fetch"), 0, []),
+    "a file verified, before its record": (phase("hashed", "verify"), 0, []),
+    "an archive verified, before its record": (phase("images", "verify"), 0, []),
+    "an archive unpacked, before its manifest": (done("images"), 0, ["images"]),
+    "an archive unpacked, after its manifest, before its receipt": (done("images"), 1, ["images"]),
+    "parts unpacked, before their manifest": (done("parts"), 0, ["parts"]),
+    "parts unpacked, after their manifest, before their receipt": (done("parts"), 1, ["parts"]),
+    "rows indexed, before their receipt": (phase("rows", "index"), 0, []),
+    "images by URL in place, before their list": (phase("covers", "images"), 0, []),
     "all in place, before the audit is kept": (
         lambda event: finished("covers")(event) and event.files > 0,
         0,
+        [],
     ),
 }
+"""Event, pages that are left, what is prepared: alone, where others would give pages back meanwhile."""
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +150,7 @@ def goes_on(world: World, glutton: Path, undisturbed: World) -> None:
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_at_a_moment(copy: World, undisturbed: World, moment: str):
-    when, pages = MOMENTS[moment]
+    when, pages, alone = MOMENTS[moment]
     gluttons: list[Path] = []
 
     def emit(event: Event) -> None:
@@ -157,7 +159,7 @@ def test_at_a_moment(copy: World, undisturbed: World, moment: str):
 
     copy.start()
     with pytest.raises(VolumeError, match="is full") as caught:
-        copy.prepare(emit=emit)
+        copy.prepare(*alone, emit=emit)
     assert caught.value.exit_code == 73
     goes_on(copy, gluttons[0], undisturbed)
 

@@ -104,6 +104,22 @@ def test_ctrl_c_ends_with_75_keeps_the_bytes_and_leaves_no_aria2(world):
     assert not any(Path(f"/proc/{pid}").exists() for pid in aria2)
 
 
+@pytest.mark.parametrize("gap", [0, 0.1])
+def test_ctrl_c_twice_ends_as_once_does(world, gap):
+    with_big_file(world)
+    world.start(slowly(700_000))
+    process = world.command("prepare", "--only", "big", "--connections", "2", "--mirror", world.hub.url)
+    wait_for(lambda: bytes_done(world.volume.partial("big")) > 0)
+    aria2 = children_of(process.pid)
+    for _ in range(3):
+        process.send_signal(signal.SIGINT)
+        time.sleep(gap)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 75
+    assert "Traceback" not in err
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in aria2), 5)
+
+
 def test_the_aria2_of_a_killed_prepare_does_not_write_beside_the_next(tmp_path):
     daemon = Daemon(tmp_path, "test")
     end_leftover(tmp_path)
