@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -207,3 +208,31 @@ def command_line(pid: int) -> str:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_text()
     return ""
+
+
+@pytest.mark.slow
+def test_another_number_of_ranks_goes_on(train: Callable[..., Command], tmp_path: Path) -> None:
+    """The same losses but for rounding, from a checkpoint that was converted."""
+    runs = tmp_path / "runs"
+    settings = ("--stage", "1", "--max-steps", "5", "--set", "train.save_steps=3")
+    assert train(runs, *settings, "--set", "train.save_total_limit=2", "--processes", "2").end()[0] == 0
+    before = steps(runs)
+    for gone in ("model", "checkpoints/step-5"):
+        shutil.rmtree(runs / "pretrain" / gone)
+    code, said = train(runs, *settings, "--processes", "1").end()
+    assert code == 0, said
+    assert "continuing from step-3" in said
+    assert "2 ranks saved it, and 1 go on" in said
+    after = steps(runs)
+    assert after[:3] == before[:3]
+    for old, new in zip(before[3:], after[3:], strict=True):
+        assert old["tokens"] == new["tokens"]
+        assert new["lr"] == old["lr"]
+        assert new["loss"] == pytest.approx(old["loss"], rel=1e-4)
+        assert new["grad_norm"] == pytest.approx(old["grad_norm"], rel=1e-3)
+    assert not (runs / "pretrain/checkpoints/.universal").exists()
+
+
+def steps(runs: Path) -> list[dict[str, Any]]:
+    """What stage 1 measured."""
+    return [json.loads(line) for line in (runs / "pretrain/metrics.jsonl").read_text().splitlines()]

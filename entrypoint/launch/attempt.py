@@ -9,6 +9,7 @@ from entrypoint.launch.nodes.meet import meet
 from entrypoint.launch.nodes.settings import Place
 from entrypoint.launch.plan import check_start
 from entrypoint.launch.processes import train_stage
+from entrypoint.launch.reshape import reshaped
 from entrypoint.launch.resume import check_fits, choose_checkpoint
 from libmoe.config.errors import LibmoeError
 from libmoe.config.run import RunSpec
@@ -53,6 +54,9 @@ class Attempt:
             say(f"stage {stage}: {reason}")
         if resume.checkpoint:
             say(f"stage {stage}: continuing from {resume.checkpoint.name}")
-        spec = spec.model_copy(update={"resume_from": resume.checkpoint})
+        if resume.by_other_ranks(spec):
+            ranks = f"{resume.ranks} ranks saved it, and {spec.world.size} go on"
+            say(f"stage {stage}: converting it, as {ranks}: the last digits will differ")
+        spec = spec.model_copy(update={"resume_from": reshaped(resume, spec)})
         folder.start(spec)
         return spec

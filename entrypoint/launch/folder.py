@@ -88,4 +88,4 @@ def _identity(spec: RunSpec) -> dict[str, object]:
 
     settings = flatten(spec.config.model_dump(mode="json"))
     identity: dict[str, object] = {key: value for key, value in settings.items() if key not in _FREE}
-    return identity | {"annotations sha256": spec.annotations.sha256, "ranks": spec.world.size}
+    return identity | {"annotations sha256": spec.annotations.sha256}

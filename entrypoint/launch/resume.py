@@ -17,6 +17,15 @@ class Resume:
     manifest: CheckpointManifest | None = None
     passed_over: tuple[str, ...] = ()
 
+    @property
+    def ranks(self) -> int:
+        """How many saved it."""
+        return self.manifest.ranks if self.manifest else 0
+
+    def by_other_ranks(self, spec: RunSpec) -> bool:
+        """Whether it has to be converted, as another number of ranks saved it."""
+        return self.manifest is not None and self.ranks != spec.world.size
+
 
 def choose_checkpoint(run_dir: Path, resume: str) -> Resume:
     """``auto`` (the newest whole checkpoint, if any), ``never``, or a checkpoint's folder.
@@ -47,18 +56,22 @@ def check_fits(resume: Resume, spec: RunSpec) -> None:
     """Whether DeepSpeed can load the checkpoint's optimizer in this run.
 
     Raises:
-        ConfigError: it was saved by another number of ranks or with another ZeRO stage.
+        ConfigError: it was saved with another ZeRO stage, or by other ranks without ZeRO.
     """
-    manifest = resume.manifest
+    manifest, ours = resume.manifest, spec.config.train.zero.stage
     if manifest is None:
         return
-    ours = (spec.world.size, spec.config.train.zero.stage)
-    if (manifest.ranks, manifest.zero_stage) != ours:
+    instead = f"start a new run from its weights with --resume never --init-from {resume.checkpoint}."
+    if manifest.zero_stage != ours:
         raise ConfigError(
-            f"The checkpoint {resume.checkpoint} was saved by {manifest.ranks} ranks with ZeRO "
-            f"{manifest.zero_stage}, and this run has {ours[0]} with ZeRO {ours[1]}: DeepSpeed can give its "
-            "optimizer state back to the same alone; use the same, or start a new run from its weights with "
-            f"--resume never --init-from {resume.checkpoint}."
+            f"The checkpoint {resume.checkpoint} was saved with ZeRO {manifest.zero_stage}, and this run has "
+            f"ZeRO {ours}, with which DeepSpeed cannot load it: set train.zero.stage={manifest.zero_stage}, "
+            f"or {instead}"
+        )
+    if resume.by_other_ranks(spec) and not ours:
+        raise ConfigError(
+            f"The checkpoint {resume.checkpoint} was saved by {manifest.ranks} ranks, and this run has "
+            f"{spec.world.size}: without ZeRO, DeepSpeed cannot convert it; use as many, or {instead}"
         )
 
 

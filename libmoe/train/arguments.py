@@ -86,4 +86,10 @@ def deepspeed_config(spec: RunSpec) -> dict[str, Any]:
         "bf16": {"enabled": "auto"},
         "zero_force_ds_cpu_optimizer": False,  # torch's fused AdamW is as fast and needs no compiler
         "zero_optimization": zero,
+        "checkpoint": {"load_universal": _is_universal(spec.resume_from)},
     }
+
+
+def _is_universal(checkpoint: Path | None) -> bool:
+    """Whether it was converted for another number of ranks; see `libmoe.train.universal`."""
+    return checkpoint is not None and (checkpoint / "latest_universal").is_file()

@@ -88,7 +88,11 @@ class Checkpoints:
         return {name: entry for share in shares for name, entry in share.items()}
 
     def _prune(self, newest: int) -> None:
-        """Keeps the newest; one of a later step is of a future that this run has left, or is damaged."""
+        """Keeps the newest; one of a later step is of a future that this run has left, or is damaged.
+
+        What was converted for another number of ranks has served its purpose.
+        """
+        shutil.rmtree(self._folder / ".universal", ignore_errors=True)
         steps = sorted(int(path.name.removeprefix(_STEP)) for path in self._folder.glob(f"{_STEP}*"))
         kept = [step for step in steps if step <= newest][-self._keep :]
         for step in {*steps} - {*kept}:

@@ -76,15 +76,18 @@ def test_drafts_and_strangers_do_not_count(tmp_path: Path) -> None:
     assert choose_checkpoint(tmp_path, "auto").checkpoint is None
 
 
-def test_another_world_or_zero_stage_is_refused_with_what_to_do(
+def test_another_zero_stage_is_refused_with_what_to_do(
     tmp_path: Path, manifest: Callable[..., RunSpec]
 ) -> None:
     save(tmp_path, 9)
     resume = choose_checkpoint(tmp_path, "auto")
     same = manifest(zero={"stage": 3}).model_copy(update={"world": World(device="cpu", processes=1, nodes=2)})
     check_fits(resume, same)
+    assert not resume.by_other_ranks(same)
+    check_fits(resume, manifest(zero={"stage": 3}))
+    assert resume.by_other_ranks(manifest(zero={"stage": 3}))
     with pytest.raises(
-        ConfigError, match=r"by 2 ranks with ZeRO 3, and this run has 1 with ZeRO 2.* --init-from"
+        ConfigError, match=r"with ZeRO 3, and this run has ZeRO 2: .*stage=3, or .* --init-from"
     ):
         check_fits(resume, manifest())
 
