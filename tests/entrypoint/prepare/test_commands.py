@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from tests.entrypoint.mounts import mounted, remount
+
 
 def sentence(err: str) -> str:
     """The last line, which is the error; there is no traceback."""
@@ -117,6 +119,19 @@ def test_a_volume_that_is_being_written_is_only_looked_at(small):
         assert (code, json.loads(out)["ready"], "only looked at" in err) == (0, True, True)
         code, _, err = small.run("verify", "--stage", "1", "--write-filtered")
         assert (code, "in use by process" in sentence(err)) == (75, True)
+
+
+def test_a_read_only_volume_can_be_looked_at(small):
+    with mounted(small.volume.root, "size=8m") as root:
+        small.prepare()
+        remount(root, "ro")
+        code, out, err = small.run("verify", "--stage", "1", "--json")
+        assert (code, json.loads(out)["ready"], "only looked at" in err) == (0, True, True)
+        code, out, _ = small.run("status", "--json")
+        assert (code, {entry["state"] for entry in json.loads(out).values()}) == (0, {"ready"})
+        for command in (["prepare"], ["verify", "--write-filtered"]):
+            code, _, err = small.run(*command, "--stage", "1")
+            assert (code, "read-only file system" in sentence(err)) == (73, True)
 
 
 def test_an_option_can_come_from_the_environment(small):
