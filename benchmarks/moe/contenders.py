@@ -97,12 +97,19 @@ class Transformers(Routed):
     def __init__(self, shape: Shape, backend: str) -> None:
         super().__init__(shape)
         self._forward = ALL_EXPERTS_FUNCTIONS[backend]
-        self._copied = shape.tokens * shape.top_k * (shape.width + shape.outputs) * shape.hidden
-        self._backend = backend
+        self._shape, self._backend = shape, backend
 
-    def copied_bytes(self, dtype: torch.dtype) -> int:
-        """Of weights that are copied for each row, forward and as gradients."""
-        return 2 * self._copied * dtype.itemsize if self._backend == "batched_mm" else 0
+    def obstacle(self, dtype: torch.dtype, available: int) -> str | None:
+        """Why it cannot run in so many bytes: ``batched_mm`` copies weights, and gradients, for each row."""
+        shape = self._shape
+        if shape.width != shape.outputs:
+            return "takes input and output to be of one width"
+        copied = (
+            2 * dtype.itemsize * shape.tokens * shape.top_k * (shape.width + shape.outputs) * shape.hidden
+        )
+        if self._backend == "batched_mm" and copied > 0.7 * available:
+            return f"copies {copied / 2**30:.0f} GiB of weights"
+        return None
 
     def _experts(self, x_TD: Tensor, expert_TK: Tensor, weight_TK: Tensor) -> Tensor:
         return self._forward(self, x_TD, expert_TK, weight_TK)
