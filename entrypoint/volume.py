@@ -112,6 +112,11 @@ class Volume:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
+    def receipts(self) -> dict[str, str]:
+        """The sha256 of every artifact that is whole, by name."""
+        names = sorted(path.stem for path in self.receipt_path("x").parent.glob("*.json"))
+        return {name: receipt.sha256 for name in names if (receipt := self.receipt(name))}
+
     def write_receipt(self, receipt: Receipt) -> None:
         """Says that an artifact is whole."""
         write_json(self.receipt_path(receipt.name), asdict(receipt))

@@ -54,6 +54,12 @@ class RunSpec(BaseModel):
     world: World
     versions: dict[str, str]
     hardware: dict[str, str]
+    code: dict[str, str] = {}
+    """Hashes of our source, of the list of installed packages and of ``config``; the image's revision."""
+    receipts: dict[str, str] = {}
+    """sha256 of every artifact that was on the volume, by name."""
+    stop_after: int | None = None
+    """End without a model after so many steps, to compare them with another run's."""
 
     @property
     def models_dir(self) -> Path:

@@ -63,6 +63,9 @@ def run(spec: RunSpec, say: Say, heartbeat: Heartbeat) -> None:
             f"Stage {stage} was interrupted and saved at step {trainer.state.global_step}: "
             "the same command continues from there."
         )
+    if spec.stop_after is not None:
+        dist.destroy_process_group()
+        return
     say(f"stage {stage}  saving the model")
     heartbeat.beat("saving the model", trainer.state.global_step)
     _save(trainer, processor, spec)

@@ -18,6 +18,7 @@ from libmoe.train.callbacks.record import Sink
 from libmoe.train.callbacks.router_statistics import RouterStatisticsCallback, router_statistics
 from libmoe.train.callbacks.routers import RouterSteps
 from libmoe.train.callbacks.skipped import SkippedReport
+from libmoe.train.callbacks.stop_after import StopAfter
 from libmoe.train.callbacks.tensorboard import TensorBoard
 from libmoe.train.callbacks.unlabelled import UnlabelledReport
 from libmoe.train.checkpoint import Checkpoints
@@ -58,6 +59,7 @@ def training_callbacks(
         interruption,
         CheckpointPublisher(checkpoints, processor),
         life,
+        *([StopAfter(spec.stop_after)] if spec.stop_after else []),
     ]
     return callbacks, interruption
 
