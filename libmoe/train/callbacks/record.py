@@ -9,9 +9,9 @@ from typing import Protocol
 class StepRecord:
     """One step over all ranks; None where it does not apply.
 
-    ``loss = lm_loss + balance_coefficient * balance_loss + z_coefficient * z_loss``, the coefficients as their
-    schedule has them at this step: the auxiliary losses are sums over the layers, means over the micro batches
-    that hold an image. ``tokens`` (without padding) and ``images`` are this step's, ``seconds`` its duration,
+    ``loss = lm_loss + balance_coefficient * balance_loss + z_coefficient * z_loss``, the coefficients as
+    their schedule has them at this step: the auxiliary losses are sums over the layers, means over the micro
+    batches that hold an image. ``tokens`` (without padding) and ``images`` are this step's, ``seconds`` its duration,
     ``memory_bytes`` the largest use of any rank so far: on a GPU of its memory, else of the process.
     """
 
