@@ -87,7 +87,7 @@ def test_another_zero_stage_is_refused_with_what_to_do(
     check_fits(resume, manifest(zero={"stage": 3}))
     assert resume.by_other_ranks(manifest(zero={"stage": 3}))
     with pytest.raises(
-        ConfigError, match=r"with ZeRO 3, and this run has ZeRO 2: .*stage=3, or .* --init-from"
+        ConfigError, match=r"with ZeRO 3, and this run has ZeRO 2, .*stage=3, or .* --init-from"
     ):
         check_fits(resume, manifest())
 
