@@ -176,6 +176,8 @@ class Catalog(_Strict):
     """Stage to the annotations it trains on; what they need follows from `needs`."""
     groups: dict[Name, tuple[Name, ...]] = {}
     """A name for several artifacts, usable wherever an artifact's name is."""
+    presets: dict[str, dict[Name, Name]] = {}
+    """Preset to what its models take in place of an artifact or group that annotations need."""
     connections: dict[str, Annotated[int, Field(ge=1)]] = {}
     """Host to the connections it bears at once."""
     artifacts: Annotated[tuple[Artifact, ...], Field(alias="artifact", min_length=1)]
@@ -194,6 +196,8 @@ class Catalog(_Strict):
             _refuse_strangers(f"stages.{stage}", annotations, self._annotations())
         for group, members in self.groups.items():
             _refuse_strangers(f"groups.{group}", members, set(names))
+        for preset, instead in self.presets.items():
+            _refuse_strangers(f"presets.{preset}", [*instead, *instead.values()], known)
         for artifact in self.artifacts:
             _refuse_strangers(f"artifact {artifact.name!r}: needs", artifact.needs, known)
             if artifact.in_place_of:

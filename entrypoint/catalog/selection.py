@@ -1,6 +1,6 @@
 """From what the user asks for to the artifacts that have to be on the volume."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from entrypoint.catalog.schema import Artifact, Catalog
@@ -25,19 +25,23 @@ class Selection:
 
 
 def select(
-    catalog: Catalog, stages: Sequence[str] = (), only: Sequence[str] = (), prefer: Sequence[str] = ()
+    catalog: Catalog,
+    stages: Sequence[str] = (),
+    only: Sequence[str] = (),
+    prefer: Sequence[str] = (),
+    preset: str | None = None,
 ) -> Selection:
     """Everything the stages train on, or only what is named, with what that needs.
 
     With both, the names must belong to the stages. What is preferred is taken where the catalogue has it in
-    place of something else.
+    place of something else, and so are the base weights of ``preset``.
 
     Raises:
-        UsageError: nothing is asked for, or a name is unknown, or is not part of the stages.
+        UsageError: nothing is asked for, or a name or the preset is unknown, or is not part of the stages.
     """
     if not stages and not only:
         raise UsageError("Say what to prepare: --stage 1, 2, 3 or all, or --only NAME.")
-    catalog = _preferring(catalog, prefer)
+    catalog = _with(catalog, {**_of_preset(catalog, preset), **_preferred(catalog, prefer)})
     wanted = {stage: catalog.stages.get(stage, ()) for stage in stages}
     for stage, annotations in wanted.items():
         if not annotations:
@@ -57,13 +61,29 @@ def select(
     return Selection(tuple(stages), tuple(artifacts.values()), annotations_of, catalog)
 
 
-def _preferring(catalog: Catalog, prefer: Sequence[str]) -> Catalog:
-    """The catalogue in which everything needs the preferred artifacts instead of those they stand for."""
+def _of_preset(catalog: Catalog, preset: str | None) -> dict[str, str]:
+    """What a preset takes in place of what annotations name; a catalogue may know of none."""
+    if preset is None:
+        return {}
+    if preset not in catalog.presets:
+        raise UsageError(
+            f"The catalogue {catalog.catalog.name!r} has no base weights for preset {preset!r}: "
+            f"{nearest(preset, catalog.presets)}"
+        )
+    return catalog.presets[preset]
+
+
+def _preferred(catalog: Catalog, prefer: Sequence[str]) -> dict[str, str]:
+    """What is preferred, by what it stands for."""
     alternatives = {a.name: a.in_place_of for a in catalog.artifacts if a.in_place_of}
     for name in prefer:
         if name not in alternatives:
             raise UsageError(f"--prefer {name!r} is not in place of anything: {nearest(name, alternatives)}")
-    instead = {alternatives[name]: name for name in prefer}
+    return {alternatives[name]: name for name in prefer}
+
+
+def _with(catalog: Catalog, instead: Mapping[str, str]) -> Catalog:
+    """The catalogue in which everything needs the values of ``instead`` where it needed the keys."""
 
     def swap(names: Iterable[str]) -> tuple[str, ...]:
         return tuple(instead.get(name, name) for name in names)

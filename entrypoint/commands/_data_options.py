@@ -19,6 +19,7 @@ _OPTIONS = (
     click.option(
         "--prefer", multiple=True, metavar="NAME", help="This artifact in place of what it stands for."
     ),
+    click.option("--preset", help="Base weights of this preset.  [default: the catalogue's]"),
     click.option("--data-dir", type=click.Path(path_type=Path), help="The data volume.  [default: /data]"),
     click.option(
         "--catalog", "catalog_name", default="guide", show_default=True, help="A name or a TOML file."
@@ -33,6 +34,7 @@ class DataRequest:
     stage: str | None
     only: tuple[str, ...]
     prefer: tuple[str, ...]
+    preset: str | None
     data_dir: Path | None
     catalog_name: str
 
@@ -55,7 +57,9 @@ class DataRequest:
         from libmoe.config.stages import parse_stages
 
         names = [name for given in self.only for name in given.split(",")]
-        return select(catalog, parse_stages(self.stage) if self.stage else (), names, self.prefer)
+        return select(
+            catalog, parse_stages(self.stage) if self.stage else (), names, self.prefer, self.preset
+        )
 
 
 def data_request(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -67,11 +71,13 @@ def data_request(function: Callable[..., Any]) -> Callable[..., Any]:
         stage: str | None,
         only: tuple[str, ...],
         prefer: tuple[str, ...],
+        preset: str | None,
         data_dir: Path | None,
         catalog_name: str,
         **kwargs: Any,
     ) -> Any:
-        return function(*args, request=DataRequest(stage, only, prefer, data_dir, catalog_name), **kwargs)
+        request = DataRequest(stage, only, prefer, preset, data_dir, catalog_name)
+        return function(*args, request=request, **kwargs)
 
     for option in reversed(_OPTIONS):
         command = option(command)

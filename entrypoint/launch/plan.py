@@ -10,7 +10,7 @@ from libmoe.config.annotations import META_ROWS, META_SHA256
 from libmoe.config.errors import ConfigError, DataError
 from libmoe.config.layers import Resolved
 from libmoe.config.run import Annotations, RunSpec
-from libmoe.config.schema import ModelConfig, TrainConfig
+from libmoe.config.schema import RunConfig, TrainConfig
 from libmoe.config.stages import STAGES
 
 
@@ -26,7 +26,7 @@ def plan_stage(
     config = resolved.config
     run_dir = runs / config.stage
     _check_skipping(config.train)
-    _check_base(config.model, volume)
+    _check_base(config, volume)
     return RunSpec(
         config=config,
         provenance=resolved.provenance,
@@ -99,11 +99,12 @@ def _index_metadata(index: Path) -> dict[bytes, bytes]:
         ) from error
 
 
-def _check_base(model: ModelConfig, volume: Volume) -> None:
+def _check_base(config: RunConfig, volume: Volume) -> None:
+    model = config.model
     wanted = {model.tokenizer, model.vision.weights, model.language.weights}
     for name in sorted(filter(None, wanted)):
         if not (volume.root / "models" / name).is_dir():
             raise DataError(
                 f"The volume {volume.root} does not hold models/{name}, which the model is built from: "
-                "run `libmoe prepare` for this stage first."
+                f"run `libmoe prepare --stage {config.stage} --preset {config.preset}` first."
             )

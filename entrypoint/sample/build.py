@@ -50,6 +50,7 @@ def catalogue() -> str:
             "description": f"{len(ALBUM.photos)} real photographs, in the shape of the guide's datasets",
         },
         "stages": stages,
+        "presets": {"tiny": {}},
         "artifact": [_entry(artifact) for artifact in artifacts()],
     }
     return HEADER + tomli_w.dumps(content)

@@ -6,6 +6,8 @@ import pytest
 
 from entrypoint.catalog.load import load_catalog
 from entrypoint.catalog.selection import select
+from libmoe.config.layers import presets, resolve
+from libmoe.config.stages import STAGES
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +45,25 @@ def test_stage_3_images_land_where_the_guide_has_them(guide, name, destination):
     assert guide.artifact(name).sha256
 
 
+def folders(selection):
+    places = (a.destination.split("/") for a in selection.artifacts if a.destination.startswith("models/"))
+    return {"/".join(place[1:3]) for place in places}
+
+
+@pytest.mark.parametrize("preset", presets())
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_preset_finds_what_it_starts_from(guide, preset, stage):
+    """In the built-in catalogue that has its data."""
+    catalog = load_catalog("sample") if preset == "tiny" else guide
+    model = resolve(stage, preset, []).config.model
+    wanted = {model.tokenizer, model.vision.weights, model.language.weights} - {None}
+    assert folders(select(catalog, [stage], preset=preset)) == wanted
+
+
+def test_the_guides_own_preset_is_the_default(guide):
+    assert select(guide, ["sft"]).artifacts == select(guide, ["sft"], preset="phi35-siglip224").artifacts
+
+
 def test_a_pinned_url_and_its_revision_agree(guide):
     for artifact in guide.artifacts:
         for url in artifact.urls:
@@ -58,7 +79,8 @@ def test_a_file_of_the_hub_is_asked_without_a_query(guide):
 
 def test_the_hubs_revisions_are_whole_commits_or_known_to_be_unknown(guide):
     loose = {a.name for a in guide.artifacts if not a.revision and "huggingface.co" in "".join(a.urls)}
-    assert loose == {"llava-332k", "llava-665k", "onevision-1m2"}
+    models = {*guide.groups["smollm2-1.7b"], *guide.groups["clip-vit-large-336"]}
+    assert loose == {"llava-332k", "llava-665k", "onevision-1m2", *models}
     assert all(re.fullmatch("[0-9a-f]{40}", a.revision) for a in guide.artifacts if a.revision)
 
 

@@ -72,3 +72,28 @@ def test_both_take_the_least_that_is_needed(catalog):
 def test_what_cannot_be_selected(catalog, stages, only, words):
     with pytest.raises(UsageError, match=words):
         select(catalog, stages, only)
+
+
+def test_a_preset_takes_its_own_weights(catalog):
+    content = {
+        **catalog.model_dump(by_alias=True, exclude_unset=True),
+        "presets": {"own": {}, "other": {"weights": "four"}},
+    }
+    catalog = Catalog.model_validate(content)
+    assert names(select(catalog, ["pretrain"], preset="own")) == ["one", "zip1", "w1", "w2"]
+    assert names(select(catalog, ["pretrain"], preset="other")) == ["one", "zip1", "four"]
+
+
+def test_an_unknown_preset_is_refused_with_the_known_ones(catalog):
+    catalog = catalog.model_copy(update={"presets": {"tiny": {}}})
+    with pytest.raises(UsageError, match="no base weights for preset 'tinny': did you mean 'tiny'"):
+        select(catalog, ["pretrain"], preset="tinny")
+
+
+def test_a_preset_names_what_is_there(catalog):
+    content = {
+        **catalog.model_dump(by_alias=True, exclude_unset=True),
+        "presets": {"own": {"weights": "nothing"}},
+    }
+    with pytest.raises(ValueError, match=r"presets\.own: unknown 'nothing'"):
+        Catalog.model_validate(content)
