@@ -35,6 +35,10 @@ def catalog() -> Catalog:
     )
 
 
+def given(catalog):
+    return catalog.model_dump(by_alias=True, exclude_unset=True)
+
+
 def names(selection):
     return [artifact.name for artifact in selection.artifacts]
 
