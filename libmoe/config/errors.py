@@ -7,6 +7,10 @@ import difflib
 from collections.abc import Iterable
 
 
+_FEW = 12
+"""Names that a sentence can list."""
+
+
 class LibmoeError(Exception):
     """One clear sentence for the user; ``exit_code`` is what the process ends with (70: a bug of ours)."""
 
@@ -50,12 +54,16 @@ class ConfigError(LibmoeError):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The sentence that follows "unknown X": the nearest known name, then all of them.
+    """The sentence that follows "unknown X": the names that may be meant, and all of them if they are few.
 
     >>> nearest("tinny", ["tiny", "phi35-siglip224"])
     "did you mean 'tiny'? Known: phi35-siglip224, tiny."
     """
     names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    meant = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    meant = meant or [name for name in names if word and word.lower() in name.lower()][:_FEW]
+    guess = f"did you mean {' or '.join(map(repr, meant))}?"
+    if len(names) > _FEW:
+        return guess if meant else f"known are {', '.join(names[:_FEW])} and {len(names) - _FEW} more."
     listed = ", ".join(names)
-    return f"did you mean {close[0]!r}? Known: {listed}." if close else f"known are {listed}."
+    return f"{guess} Known: {listed}." if meant else f"known are {listed}."
