@@ -52,6 +52,14 @@ prepare: ## in the image: fetch, verify and unpack what STAGE needs into DATA
 train: ## in the image: train STAGE on the data in DATA, on all GPUs or GPUS=0,1
 	@$(if $(DATA),DATA_DIR="$(DATA)") docker/run train --stage $(STAGE) $(if $(GPUS),--gpus $(GPUS)) $(ARGS)
 
+.PHONY: shell
+shell: ## a shell in the image, with DATA at /data
+	@$(if $(DATA),DATA_DIR="$(DATA)") ENTRYPOINT=bash docker/run
+
+.PHONY: doctor
+doctor: ## in the image: what is wrong with this machine, and what to do
+	@$(if $(DATA),DATA_DIR="$(DATA)") docker/run doctor $(ARGS)
+
 .PHONY: lint
 lint: $(READY) ## linters, format check, types
 	@$(VENV)/bin/ruff check .

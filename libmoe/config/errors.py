@@ -6,7 +6,6 @@ Torch-free, so that the command line and the training processes share one defini
 import difflib
 from collections.abc import Iterable
 
-
 _FEW = 12
 """Names that a sentence can list."""
 
