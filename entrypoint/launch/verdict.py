@@ -29,6 +29,12 @@ class Verdict:
     exit_code: int
     message: str
 
+    @classmethod
+    def of(cls, error: LibmoeError) -> "Verdict":
+        """The inverse of `error`, for an error that kept the ranks from being started."""
+        cause = Cause.LOST_NODE if isinstance(error, RanksLostError) else Cause.FAILED
+        return cls(cause, error.exit_code, str(error))
+
     def to_json(self) -> dict[str, Any]:
         """For another node."""
         return asdict(self)

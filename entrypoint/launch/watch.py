@@ -43,8 +43,8 @@ class Watch:
 
     @property
     def silence(self) -> float:
-        """Seconds since any rank was heard."""
-        return time.monotonic() - self._heard
+        """Seconds since any rank was heard; 0 before the first, as then it may be the ear that fails."""
+        return time.monotonic() - self._heard if self._beats else 0.0
 
     def step_of(self, rank: int) -> int:
         """The last step that a rank has finished."""
@@ -67,12 +67,10 @@ def _as_it_is(beat: Beat) -> Beat:
 
 
 def hung_sentence(beats: Iterable[Beat], minutes: float) -> str:
-    """Who holds up whom."""
+    """Who holds up whom; there is one beat at least."""
     everyone = sorted(beats, key=lambda beat: beat.rank)
-    least = min((beat.count for beat in everyone), default=0)
+    least = min(beat.count for beat in everyone)
     slowest = [beat for beat in everyone if beat.count == least]
-    if not everyone:
-        return f"No rank showed a sign of life for {minutes:g} minutes"
     last = f"the last step was {slowest[0].step}"
     if len(slowest) == len(everyone) > 1:
         where = f"({slowest[0].doing}), each waiting for the others"

@@ -87,8 +87,8 @@ class Coordinator:
 
     def refuse(self, error: LibmoeError) -> None:
         """Tells the others why nothing starts."""
-        verdict = Verdict(Cause.FAILED, error.exit_code, str(error))
-        self._tell(order=verdict.to_json(), final=verdict.to_json())
+        verdict = Verdict.of(error).to_json()
+        self._tell(order=verdict, final=verdict)
 
     def close(self) -> None:
         """See ``Link``."""

@@ -76,7 +76,7 @@ class Member:
 
     def refuse(self, error: LibmoeError) -> None:
         """Tells node 0 why nothing starts here."""
-        self._wire.send(outcome=Verdict(Cause.FAILED, error.exit_code, str(error)).to_json())
+        self._wire.send(outcome=Verdict.of(error).to_json())
 
     def close(self) -> None:
         """See ``Link``."""

@@ -99,16 +99,39 @@ def test_three_nodes_meet_train_and_end_well(nodes: Callable[[int], Nodes]) -> N
 
 def test_a_failure_on_one_node_is_everybodys(nodes: Callable[[int], Nodes]) -> None:
     three = nodes(3)
+    begun = threading.Barrier(3)
 
     def train(rank: int) -> Any:
         link = three.meet(rank)
         link.begin(three.spec)
+        begun.wait(20)
         lost = Verdict(Cause.LOST_RANK, 75, "Connection closed by peer.")
         final = link.settle(FAILED if rank == 2 else until_told(link) and lost)
         link.close()
         return final
 
     assert set(three.all(train).values()) == {FAILED}
+
+
+@pytest.mark.parametrize(
+    "reason", [ConfigError("No model to start from."), RanksLostError("Node 1 was lost.")]
+)
+def test_what_keeps_node_0_from_starting_is_everybodys(
+    nodes: Callable[[int], Nodes], reason: LibmoeError
+) -> None:
+    three = nodes(3)
+
+    def train(rank: int) -> Any:
+        link = three.meet(rank)
+        if rank == 0:
+            link.refuse(reason)
+            link.close()
+            return reason
+        return link.begin(three.spec)
+
+    for error in three.all(train).values():
+        assert (str(error), error.exit_code) == (str(reason), reason.exit_code)
+        assert isinstance(error, RanksLostError) == isinstance(reason, RanksLostError)
 
 
 @pytest.mark.usefixtures("quick")
