@@ -28,7 +28,18 @@ from entrypoint.settings import RunSettings
     show_default=True,
     help="Continue so often by itself, without a new checkpoint between, when ranks are lost.",
 )
-@click.option("--dry-run", is_flag=True, help="Print what would run.")
+@click.option("--dry-run", is_flag=True, help="Print what would run, and what it would take.")
+@click.option(
+    "--gpu-model",
+    metavar="NAME",
+    help="Plan for this GPU (h100, a100, ...); a dry run needs none.  [default: the GPUs there are]",
+)
+@click.option(
+    "--mfu",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Share of the GPUs' peak by which a dry run tells the hours.  [default: 0.35]",
+)
+@click.option("--force", is_flag=True, help="Train although a GPU's memory is counted to be too small.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def command(
     stage: str,
@@ -42,39 +53,56 @@ def command(
     nodes: NodeFlags,
     max_restarts: int,
     dry_run: bool,
+    gpu_model: str | None,
+    mfu: float | None,
+    force: bool,
     as_json: bool,
 ) -> None:
     """Train one stage or all three with DeepSpeed."""
-    import functools
     import os
 
     from entrypoint import console
     from entrypoint.launch import summary
+    from entrypoint.launch.forecast import ASSUMED_MFU
     from entrypoint.launch.nodes.settings import find_place
     from entrypoint.launch.run import Training
-    from entrypoint.launch.world import choose_devices
+    from entrypoint.launch.world import choose_devices, imagined_devices
     from entrypoint.volume import Volume, default_data_dir
+    from libmoe.config import gpus as known
     from libmoe.config.stages import parse_stages
 
     place = find_place(nodes.flags, os.environ)
     volume = Volume((data_dir or default_data_dir()).absolute())
+    gpus = gpus or os.environ.get("ID_GPUS")
+    gpu = known.gpu_model(gpu_model) if gpu_model else None
     training = Training(
         settings=settings,
         stages=parse_stages(stage),
         volume=volume,
         runs=(run_dir or volume.root / "runs" / settings.preset).absolute(),
-        devices=choose_devices(gpus or os.environ.get("ID_GPUS"), processes, place.nodes),
+        devices=imagined_devices(gpu, gpus, place.nodes)
+        if gpu and dry_run
+        else choose_devices(gpus, processes, place.nodes),
         init_from=init_from.absolute() if init_from else None,
         resume=resume,
         place=place,
         max_restarts=max_restarts,
         rendezvous_minutes=nodes.rendezvous_minutes,
+        gpu=gpu,
+        mfu=mfu or ASSUMED_MFU,
+        force=force,
     )
-    specs = list(training.plan()) if dry_run else training.run(console.say)
-    describe = functools.partial(summary.planned, place=place) if dry_run else summary.trained
-    if as_json:
-        console.result({spec.config.stage: describe(spec) for spec in specs})
+    if dry_run:
+        forecasts = list(training.plan())
+        described = {one.spec.config.stage: summary.planned(one, place) for one in forecasts}
     else:
-        console.table(*summary.table([describe(spec) for spec in specs]))
-        if not dry_run:
-            console.say(f"The model is in {specs[-1].model_dir}.")
+        specs = training.run(console.say)
+        described = {spec.config.stage: summary.trained(spec) for spec in specs}
+    if as_json:
+        console.result(described)
+    else:
+        console.table(*summary.table(list(described.values())))
+    if dry_run:
+        training.check_memory(forecasts, console.say)
+    elif not as_json:
+        console.say(f"The model is in {specs[-1].model_dir}.")

@@ -1,31 +1,28 @@
-"""What a stage will take, counted from its settings alone (docs/counting.md)."""
+"""What a stage will take, in figures with documented names (docs/counting.md)."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
 
 from entrypoint import console
-from libmoe.config.counting import anatomy, count_memory, count_parameters, forward_flops, training_flops
-from libmoe.config.errors import ConfigError
-from libmoe.config.run import RunSpec
+from entrypoint.launch.forecast import Forecast
+from libmoe.config.counting import count_parameters, forward_flops
 
 COUNTED = ("parameters", "flops", "memory_bytes")
 
 
-def costs(spec: RunSpec) -> dict[str, dict[str, int] | str | None]:
+def costs(forecast: Forecast) -> dict[str, dict[str, int] | str | None]:
     """``parameters``, ``flops`` and ``memory_bytes`` of a rank.
 
     Of a model that is not known here they are None, and ``uncounted`` says why.
     """
-    run, train = spec.config, spec.config.train
-    try:
-        model = anatomy(run.model, run.moe)
-    except ConfigError as error:
-        return {**dict.fromkeys(COUNTED), "uncounted": str(error)}
-    counted = count_parameters(model)
-    tokens = run.data.max_length
-    forward = forward_flops(model, tokens, images=1)
-    row = training_flops(model, train.trainable, train.activation_checkpointing, tokens, images=1).total
-    memory = count_memory(model, run, spec.world.size)
+    memory, row = forecast.memory(), forecast.row_flops(again=True)
+    model_row = forecast.row_flops(again=False)
+    if isinstance(forecast.model, str) or memory is None or row is None or model_row is None:
+        return {**dict.fromkeys(COUNTED), "uncounted": _why(forecast)}
+    counted = count_parameters(forecast.model)
+    run = forecast.spec.config
+    tokens, batch = run.data.max_length, run.train.global_batch_size
+    forward = forward_flops(forecast.model, tokens, images=1)
     parts = ("vision", "connector", "language", "embeddings", "experts", "routers")
     return {
         "parameters": {
@@ -37,11 +34,19 @@ def costs(spec: RunSpec) -> dict[str, dict[str, int] | str | None]:
             "forward_token": forward.language // tokens,
             "forward_image": forward.vision + forward.connector,
             "training_row": row,
-            "training_step": row * train.global_batch_size,
+            "training_step": row * batch,
+            "training_run": row * batch * forecast.steps,
+            "model_run": model_row * batch * forecast.steps,
         },
         "memory_bytes": {"device": memory.device, **asdict(memory)},
         "uncounted": None,
     }
+
+
+def _why(forecast: Forecast) -> str:
+    if isinstance(forecast.model, str):
+        return forecast.model
+    return f"No row of {forecast.spec.annotations.name} can be used."
 
 
 def cells(figure: str, values: list[Mapping[str, int] | None]) -> list[tuple[str, ...]]:

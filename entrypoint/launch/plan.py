@@ -9,6 +9,7 @@ from entrypoint.volume import Volume
 from libmoe.config.annotations import META_ROWS, META_SHA256
 from libmoe.config.errors import ConfigError, DataError
 from libmoe.config.layers import Resolved
+from libmoe.config.placement import check_placement
 from libmoe.config.run import Annotations, RunSpec
 from libmoe.config.schema import RunConfig, TrainConfig
 from libmoe.config.stages import STAGES
@@ -26,6 +27,7 @@ def plan_stage(
     config = resolved.config
     run_dir = runs / config.stage
     _check_skipping(config.train)
+    check_placement(config.model, config.moe)
     _check_base(config, volume)
     return RunSpec(
         config=config,

@@ -1,11 +1,13 @@
 """``libmoe train``: each wanted stage in turn, skipping what is done, continuing what was interrupted."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from entrypoint.launch import folder
 from entrypoint.launch.attempt import Attempt
+from entrypoint.launch.fit import check_memory_fits
+from entrypoint.launch.forecast import ASSUMED_MFU, Forecast
 from entrypoint.launch.nodes.settings import Place
 from entrypoint.launch.plan import plan_stage
 from entrypoint.launch.restarts import Restarts
@@ -14,6 +16,8 @@ from entrypoint.launch.verdict import RanksLostError
 from entrypoint.launch.world import Devices
 from entrypoint.settings import RunSettings
 from entrypoint.volume import Volume
+from libmoe.config.errors import ConfigError
+from libmoe.config.gpus import Gpu
 from libmoe.config.run import RunSpec
 
 
@@ -31,11 +35,34 @@ class Training:
     place: Place = field(default_factory=Place)
     max_restarts: int = 0
     rendezvous_minutes: float = 10.0
+    gpu: Gpu | None = None
+    """Whose memory and speed count; None: those of ``devices``."""
+    mfu: float = ASSUMED_MFU
+    force: bool = False
 
-    def plan(self) -> Iterator[RunSpec]:
-        """The manifest of each stage, in order, from where it would go on."""
+    def plan(self) -> Iterator[Forecast]:
+        """What each stage would take, in order, from where it would go on."""
         for spec in self._specs():
-            yield spec if folder.is_done(spec) else self._resumed(spec)
+            yield self.forecast(spec if folder.is_done(spec) else self._resumed(spec))
+
+    def forecast(self, spec: RunSpec) -> Forecast:
+        """What a stage takes here."""
+        return Forecast(spec, self.gpu or self.devices.gpu, self.mfu)
+
+    def check_memory(self, forecasts: Iterable[Forecast], say: Callable[[str], None]) -> None:
+        """Whether what is still to be trained fits on the GPUs; with ``force``, only says so.
+
+        Raises:
+            ConfigError: a stage does not.
+        """
+        for forecast in forecasts:
+            try:
+                if not folder.is_done(forecast.spec):
+                    check_memory_fits(forecast)
+            except ConfigError as error:
+                if not self.force:
+                    raise
+                say(f"{error} It is tried all the same.")
 
     def run(self, say: Callable[[str], None]) -> list[RunSpec]:
         """Trains; every stage is checked before the first one starts.
@@ -46,6 +73,7 @@ class Training:
         specs = list(self._specs())
         for spec in specs:
             folder.check_continues(spec)
+        self.check_memory(map(self.forecast, specs), say)
         for spec in specs:
             self._stage(spec, say)
         return specs

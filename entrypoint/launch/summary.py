@@ -1,27 +1,31 @@
 """A stage in a few figures: before it runs (``--dry-run``) and after."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from entrypoint import console
 from entrypoint.launch.costs import COUNTED, cells, costs
+from entrypoint.launch.forecast import Forecast
 from entrypoint.launch.metrics import read_metrics
 from entrypoint.launch.nodes.settings import Place
 from libmoe.config.run import RunSpec
 
 
-def planned(spec: RunSpec, place: Place) -> dict[str, object]:
+def planned(forecast: Forecast, place: Place) -> dict[str, object]:
     """What would run, and which part of it here."""
+    spec, gpu = forecast.spec, forecast.gpu
     train = spec.config.train
-    steps = train.max_steps or math.ceil(spec.annotations.rows / train.global_batch_size) * train.epochs
     offload = [part for part in ("optimizer", "parameters") if getattr(train.zero, f"offload_{part}")]
     return {
         "stage": spec.config.stage,
         "data": spec.annotations.name,
-        "rows": spec.annotations.rows,
+        "rows": forecast.data.rows,
+        "rows_left_out": forecast.data.left_out,
         "trains": " ".join(train.trainable),
         "experts": spec.config.moe.name,
-        "steps": steps,
+        "steps": forecast.steps,
+        "tokens": forecast.tokens,
+        "images": forecast.images,
         "global_batch_size": train.global_batch_size,
         "micro_batch_size": train.micro_batch_size,
         "accumulation_steps": spec.accumulation_steps,
@@ -30,7 +34,11 @@ def planned(spec: RunSpec, place: Place) -> dict[str, object]:
         "zero": f"{train.zero.stage}" + (f", {' and '.join(offload)} offloaded" if offload else ""),
         "starts_from": _start(spec),
         "run_folder": str(spec.run_dir),
-        **costs(spec),
+        **costs(forecast),
+        "gpu": gpu.name if gpu else None,
+        "gpu_memory_bytes": gpu.memory_bytes if gpu else None,
+        "assumed_mfu": forecast.mfu if forecast.hours is not None else None,
+        "hours": forecast.hours,
     }
 
 
@@ -55,7 +63,8 @@ def table(stages: Sequence[Mapping[str, object]]) -> tuple[str, Sequence[str], S
         if figure in COUNTED:
             rows += cells(figure, values)
         elif figure not in ("stage", "model") and any(value is not None for value in values):
-            rows.append((figure.replace("_", " "), *map(_cell, values)))
+            say = console.size if figure.endswith("_bytes") else _cell
+            rows.append((figure.removesuffix("_bytes").replace("_", " "), *map(say, values)))
     return "Training", ("", *(str(stage["stage"]) for stage in stages)), rows
 
 
@@ -70,4 +79,6 @@ def _start(spec: RunSpec) -> str:
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

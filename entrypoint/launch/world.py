@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from libmoe.config.errors import ConfigError, UsageError
+from libmoe.config.gpus import Gpu, visible_gpu
 from libmoe.config.run import World
 
 
@@ -18,6 +19,16 @@ class Devices:
     world: World
     environment: dict[str, str]
     names: tuple[str, ...]
+    gpu: Gpu | None = None
+    """The one with the least memory; None on the CPU, or where nothing is known of it."""
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A GPU in the driver's words; ``memory_mib`` is None where it does not say."""
+
+    name: str
+    memory_mib: int | None
 
 
 def choose_devices(gpus: str | None, processes: int | None, nodes: int = 1) -> Devices:
@@ -46,7 +57,24 @@ def choose_devices(gpus: str | None, processes: int | None, nodes: int = 1) -> D
         raise ConfigError(f"--processes {processes} does not fit {len(wanted)} GPUs: one each.")
     visible = ",".join(map(str, wanted))
     world = World(device="cuda", processes=len(wanted), nodes=nodes)
-    return Devices(world, {"CUDA_VISIBLE_DEVICES": visible}, tuple(present[index] for index in wanted))
+    shown = [present[index] for index in wanted]
+    known = [gpu for gpu in (visible_gpu(one.name, one.memory_mib) for one in shown) if gpu]
+    least = min(known, key=lambda gpu: gpu.memory_bytes, default=None)
+    names = tuple(one.name for one in shown)
+    return Devices(world, {"CUDA_VISIBLE_DEVICES": visible}, names, least)
+
+
+def imagined_devices(gpu: Gpu, gpus: str | None, nodes: int = 1) -> Devices:
+    """As many such GPUs as ``--gpus`` says, of each node, whatever this machine has; unset: one.
+
+    Raises:
+        UsageError: ``gpus`` is neither a number nor a list.
+    """
+    count = 1 if gpus in (None, "all") else len(_wanted(gpus, []))
+    if not count:
+        raise UsageError(f"--gpus {gpus} is no GPU: give a number from 1 on, or a list as in 0,1.")
+    world = World(device="cuda", processes=count, nodes=nodes)
+    return Devices(world, {}, (gpu.name,) * count, gpu)
 
 
 def _cpu(processes: int, nodes: int) -> Devices:
@@ -69,17 +97,17 @@ def _wanted(gpus: str | None, present: list[int]) -> list[int]:
     return present[: numbers[0]] if numbers[0] <= len(present) else list(range(numbers[0]))
 
 
-def _visible_gpus(environ: Mapping[str, str]) -> dict[int, str]:
-    """Index and name of each GPU the driver shows, less those that CUDA_VISIBLE_DEVICES hides."""
+def _visible_gpus(environ: Mapping[str, str]) -> dict[int, _Shown]:
+    """Each GPU the driver shows by its index, less those that CUDA_VISIBLE_DEVICES hides."""
     if shutil.which("nvidia-smi") is None:
         return {}
-    query = ["nvidia-smi", "--query-gpu=index,name", "--format=csv,noheader"]
+    query = ["nvidia-smi", "--query-gpu=index,name,memory.total", "--format=csv,noheader,nounits"]
     try:
         listed = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True).stdout
     except (subprocess.SubprocessError, OSError):
         return {}
-    found = dict(line.split(", ", 1) for line in listed.splitlines() if ", " in line)
-    gpus = {int(index): name.strip() for index, name in found.items()}
+    found = [line.split(", ") for line in listed.splitlines() if line.count(", ") == 2]
+    gpus = {int(index): _Shown(name, int(mib) if mib.isdigit() else None) for index, name, mib in found}
     shown = environ.get("CUDA_VISIBLE_DEVICES")
     if shown is None:
         return gpus

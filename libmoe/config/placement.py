@@ -1,11 +1,14 @@
 """Which layers of a part get experts: all, a list, a range or every n-th."""
 
 import re
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BeforeValidator
 
 from libmoe.config.errors import ConfigError
+
+if TYPE_CHECKING:
+    from libmoe.config.schema import ModelConfig, MoEConfig
 
 _FORMS = 'one of "all", a list such as [0, 2, 5], a range such as "4-11" (both included), or "every 2"'
 _RANGE = re.compile(r"(\d+)\s*-\s*(\d+)")
@@ -40,6 +43,43 @@ def chosen_layers(choice: LayerChoice, count: int, setting: str) -> list[int]:
             f"computed are 0 to {count - 1}: choose among those."
         )
     return chosen
+
+
+def layers_with_experts(moe: "MoEConfig", part: Literal["vision", "language"], count: int) -> list[int]:
+    """Which of a part's ``count`` layers get experts, ascending.
+
+    Raises:
+        ConfigError: layers are chosen that are not there, or of a part that gets no experts.
+    """
+    choice = getattr(moe.layers, part)
+    if moe.name == "none":
+        return []
+    if part in moe.where:
+        return chosen_layers(choice, count, f"moe.layers.{part}")
+    if choice != "all":
+        raise ConfigError(
+            f"moe.layers.{part} chooses layers of a part that gets no experts: add {part!r} to moe.where."
+        )
+    return []
+
+
+def tower_depth(built: int, feature_layer: int) -> int:
+    """How many of a tower's layers are computed: those before the hidden state that is read."""
+    return feature_layer if feature_layer >= 0 else built + 1 + feature_layer
+
+
+def check_placement(model: "ModelConfig", moe: "MoEConfig") -> None:
+    """Whether ``moe.layers`` names layers that there are, as far as the settings say how many.
+
+    Raises:
+        ConfigError: see ``layers_with_experts``.
+    """
+    built = model.vision.config.get("num_hidden_layers")
+    spoken = model.language.config.get("num_hidden_layers")
+    if built is not None:
+        layers_with_experts(moe, "vision", tower_depth(built, model.vision_feature_layer))
+    if spoken is not None:
+        layers_with_experts(moe, "language", spoken)
 
 
 def _spelled_out(choice: str, count: int) -> list[int]:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from libmoe.config import row_sizes
 from libmoe.config.annotations import CONVERSATIONS, FROM, ID, IMAGES, VALUE
 from libmoe.config.errors import DataError
 
@@ -50,13 +50,11 @@ class Rows:
 
     def image_counts(self) -> np.ndarray:
         """Images of each row, without reading a row: (rows,) int64."""
-        counts = [pc.list_value_length(batch.column(IMAGES)).to_numpy() for batch in self._batches()]
-        return np.concatenate([np.zeros(0, np.int64), *counts]).astype(np.int64)
+        return row_sizes.image_counts(self._batches())
 
     def text_lengths(self) -> np.ndarray:
         """Bytes of text of each row, from the index's offsets alone: (rows,) int64."""
-        lengths = [_text_lengths(batch.column(CONVERSATIONS)) for batch in self._batches()]
-        return np.concatenate([np.zeros(0, np.int64), *lengths])
+        return row_sizes.text_lengths(self._batches())
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         return iter(self._table.to_batches())
@@ -69,11 +67,3 @@ class Rows:
             raise DataError(
                 f"The index {self._index} cannot be read ({error}): delete it and run `libmoe prepare` again."
             ) from error
-
-
-def _text_lengths(conversations: pa.ListArray) -> np.ndarray:
-    values = pc.struct_field(conversations.flatten(), VALUE)
-    bytes_of_turn = pc.fill_null(pc.binary_length(values), 0).to_numpy()
-    before = np.concatenate([[0], np.cumsum(bytes_of_turn, dtype=np.int64)])
-    offsets = conversations.offsets.to_numpy() - conversations.offsets[0].as_py()
-    return before[offsets[1:]] - before[offsets[:-1]]

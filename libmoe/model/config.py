@@ -7,6 +7,7 @@ from typing import Any
 from huggingface_hub.dataclasses import strict
 from transformers import LlavaConfig
 
+from libmoe.config.placement import tower_depth
 from libmoe.config.schema import MoEConfig
 
 
@@ -47,9 +48,7 @@ class LibmoeConfig(LlavaConfig):
     @property
     def vision_layers(self) -> int:
         """How many of the tower's layers are computed: those before the hidden state that is read."""
-        layers = self.vision_config.num_hidden_layers
-        chosen = self.vision_feature_layer
-        return chosen if chosen >= 0 else layers + 1 + chosen
+        return tower_depth(self.vision_config.num_hidden_layers, self.vision_feature_layer)
 
 
 def tile_side(vision: Mapping[str, Any]) -> int:

@@ -5,7 +5,7 @@ from typing import Literal
 from torch import nn
 
 from libmoe.config.errors import ConfigError
-from libmoe.config.placement import chosen_layers
+from libmoe.config.placement import layers_with_experts
 from libmoe.config.schema import MoEConfig
 from libmoe.moe import MoEMLP, chain
 
@@ -25,17 +25,12 @@ def mix_experts(model: nn.Module, settings: MoEConfig) -> None:
     if settings.name == "none":
         return
     for part, (backbone, stack) in _STACKS.items():
-        choice = getattr(settings.layers, part)
-        if part in settings.where:
-            layers = _layers(model.get_submodule(backbone), stack)
-            chosen = chosen_layers(choice, len(layers), f"moe.layers.{part}")
-            for number in chosen:
-                layers[number].mlp = MoEMLP(layers[number].get_submodule("mlp"), settings)
+        layers = _layers(model.get_submodule(backbone), stack) if part in settings.where else []
+        chosen = layers_with_experts(settings, part, len(layers))
+        for number in chosen:
+            layers[number].mlp = MoEMLP(layers[number].get_submodule("mlp"), settings)
+        if chosen:
             chain(model.get_submodule(backbone))
-        elif choice != "all":
-            raise ConfigError(
-                f"moe.layers.{part} chooses layers of a part that gets no experts: add {part!r} to moe.where."
-            )
     if "connector" in settings.where:
         model.multi_modal_projector = MoEMLP(model.get_submodule("multi_modal_projector"), settings)
 

@@ -9,6 +9,7 @@ from transformers import LlavaProcessor
 
 from libmoe.config.errors import DataError
 from libmoe.config.run import RunSpec
+from libmoe.config.usable import known_unusable, usable
 from libmoe.data.collator import Collator
 from libmoe.data.conversation import ConversationEncoder
 from libmoe.data.dataset import ConversationDataset, Skipped
@@ -17,7 +18,6 @@ from libmoe.data.order import Groups
 from libmoe.data.prompts import prompt_format
 from libmoe.data.rows import Rows
 from libmoe.data.sampler import BatchShape, EpochSampler
-from libmoe.data.usable import known_unusable, usable
 from libmoe.train.ranks import gather_objects
 from libmoe.train.skipped import left_out_before
 

@@ -9,7 +9,7 @@ from libmoe.config.counting.families import LANGUAGE, VISION, Family
 from libmoe.config.counting.linear import Linear
 from libmoe.config.counting.stack import Mixture, Stack, complete, make_stack, mixture, size
 from libmoe.config.errors import ConfigError, nearest
-from libmoe.config.placement import chosen_layers
+from libmoe.config.placement import layers_with_experts, tower_depth
 from libmoe.config.schema import ModelConfig, MoEConfig
 
 _F = TypeVar("_F", bound=Family)
@@ -85,9 +85,8 @@ def anatomy(model: ModelConfig, moe: MoEConfig) -> Anatomy:
 def _vision(model: ModelConfig, moe: MoEConfig) -> Vision:
     family = _family(VISION, model.vision.config, "vision")
     values = complete(model.vision.config, family)
-    chosen, built = model.vision_feature_layer, size(values, "vision", "num_hidden_layers")
-    layers = chosen if chosen >= 0 else built + 1 + chosen
-    stack = make_stack(values, family, "vision", moe, layers, _mixed(moe, "vision", layers))
+    layers = tower_depth(size(values, "vision", "num_hidden_layers"), model.vision_feature_layer)
+    stack = make_stack(values, family, "vision", moe, layers, layers_with_experts(moe, "vision", layers))
     side = values["patch_size"]
     grid = isqrt(values["num_patches"]) if "num_patches" in values else values["image_size"] // side
     patches = grid * grid
@@ -107,20 +106,13 @@ def _language(model: ModelConfig, moe: MoEConfig) -> Language:
     family = _family(LANGUAGE, model.language.config, "language")
     values = complete(model.language.config, family)
     layers = size(values, "language", "num_hidden_layers")
-    stack = make_stack(values, family, "language", moe, layers, _mixed(moe, "language", layers))
+    stack = make_stack(values, family, "language", moe, layers, layers_with_experts(moe, "language", layers))
     return Language(
         stack=stack,
         head=Linear(stack.width, size(values, "language", "vocab_size")),
         tied=values["tie_word_embeddings"],
         others=family.norm_vectors * stack.width,
     )
-
-
-def _mixed(moe: MoEConfig, part: str, layers: int) -> list[int]:
-    """Which layers of a part have experts."""
-    if moe.name == "none" or part not in moe.where:
-        return []
-    return chosen_layers(getattr(moe.layers, part), layers, f"moe.layers.{part}")
 
 
 def _family(families: Mapping[str, _F], config: Mapping[str, object], part: str) -> _F:

@@ -4,14 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from entrypoint.launch.world import choose_devices
+from entrypoint.launch.world import choose_devices, imagined_devices
 from libmoe.config.errors import ConfigError, UsageError
+from libmoe.config.gpus import gpu_model
 
 
 @pytest.fixture
 def four_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tool = tmp_path / "nvidia-smi"
-    tool.write_text('#!/bin/sh\nfor i in 0 1 2 3; do echo "$i, NVIDIA H100 80GB HBM3"; done\n')
+    tool.write_text('#!/bin/sh\nfor i in 0 1 2 3; do echo "$i, NVIDIA H100 80GB HBM3, 8155$i"; done\n')
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -30,6 +31,8 @@ def test_gpus_are_chosen_by_number_or_list(gpus: str | None, visible: str | None
     assert devices.environment == {"CUDA_VISIBLE_DEVICES": visible}
     assert devices.world.processes == visible.count(",") + 1
     assert devices.world.device == "cuda"
+    assert devices.gpu is not None
+    assert devices.gpu.memory_bytes == (81550 + int(visible[0])) * 2**20  # the least
 
 
 @pytest.mark.usefixtures("four_gpus")
@@ -61,3 +64,13 @@ def test_without_a_gpu_the_cpu_trains_unless_gpus_are_named(
 def test_nonsense_is_a_usage_error(gpus: str) -> None:
     with pytest.raises(UsageError, match="--gpus wants"):
         choose_devices(gpus, None)
+
+
+def test_gpus_can_be_imagined_where_there_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for gpus, count in ((None, 1), ("all", 1), ("4", 4), ("0,1", 2)):
+        world = imagined_devices(gpu_model("a100"), gpus, nodes=2).world
+        assert (world.device, world.size) == ("cuda", 2 * count)
+    for gpus in ("cpu", "0"):
+        with pytest.raises(UsageError, match="--gpus"):
+            imagined_devices(gpu_model("a100"), gpus)

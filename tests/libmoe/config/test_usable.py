@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from libmoe.data.usable import known_unusable, usable
+from libmoe.config.usable import known_unusable, usable
 
 
 @pytest.fixture

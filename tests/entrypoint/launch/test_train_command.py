@@ -1,0 +1,64 @@
+"""`libmoe train` before it trains: the plan on a machine without GPU, and what it refuses."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.entrypoint.launch.conftest import WriteIndex
+
+Train = Callable[..., subprocess.CompletedProcess[str]]
+TORCHLESS = "import sys; sys.modules.update(torch=None, transformers=None)\n"
+
+
+@pytest.fixture
+def train(write_index: WriteIndex) -> Train:
+    """``train("--dry-run", ...)``: the guide's stage 3 on a few rows, where torch cannot be imported."""
+    root = write_index([(1, 100)] * 64).parents[2]
+    for name in ("microsoft/Phi-3.5-mini-instruct", "google/siglip-so400m-patch14-224"):
+        (root / "models" / name).mkdir(parents=True)
+
+    def run(*args: str | Path) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", f"{TORCHLESS}from entrypoint.cli import main; main()", "train"]
+        stage = ["--stage", "3", "--set", "data.annotations=a", "--data-dir", root]
+        environment = {**os.environ, "PATH": "/nowhere"}
+        return subprocess.run(
+            [*command, *stage, *args], capture_output=True, text=True, env=environment, check=False
+        )
+
+    return run
+
+
+def test_a_plan_needs_neither_gpu_nor_torch(train: Train) -> None:
+    done = train("--dry-run", "--gpu-model", "h100", "--gpus", "4", "--json", "--mfu", "0.5")
+    assert done.returncode == 0, done.stderr
+    plan = json.loads(done.stdout)["sft"]
+    assert (plan["steps"], plan["ranks"], plan["gpu"], plan["assumed_mfu"]) == (2, "4 cuda", "h100", 0.5)
+    assert (plan["global_batch_size"], plan["micro_batch_size"], plan["accumulation_steps"]) == (32, 4, 2)
+    assert plan["hours"] > 0
+    assert "training_run" in plan["flops"]
+
+
+def test_what_cannot_fit_is_shown_and_refused(train: Train) -> None:
+    done = train("--dry-run", "--gpu-model", "l4", "--gpus", "4", "--json")
+    assert done.returncode == 78
+    assert json.loads(done.stdout)["sft"]["gpu_memory_bytes"] == 23034 * 2**20
+    assert "Stage sft does not fit" in done.stderr
+    forced = train("--dry-run", "--gpu-model", "l4", "--gpus", "4", "--json", "--force")
+    assert forced.returncode == 0
+    assert "It is tried all the same." in forced.stderr
+
+
+def test_a_run_that_cannot_fit_starts_nothing(train: Train, tmp_path: Path) -> None:
+    done = train("--gpu-model", "l4", "--gpus", "cpu", "--run-dir", tmp_path / "run")
+    assert (done.returncode, "does not fit" in done.stderr) == (78, True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_layers_without_experts_are_refused_at_once(train: Train) -> None:
+    done = train("--dry-run", "--set", 'moe.layers.vision="20-30"')
+    assert (done.returncode, "are 0 to 25" in done.stderr) == (78, True)
