@@ -65,6 +65,7 @@ def _cards(stage: StageRun) -> str:
         "time in steps": duration(seconds),
         "tokens/s, median": f"{median(step['tokens_per_s'] for step in steps):,.0f}",
         "images/s, mean": f"{images / seconds:,.1f}",
+        **_utilization(stage),
         "memory of a rank": console.size(max(step["memory_bytes"] for step in steps)),
         "ranks": f"{stage.spec.world.size} {stage.spec.world.device}",
     }
@@ -73,6 +74,11 @@ def _cards(stage: StageRun) -> str:
         for name, value in figures.items()
     )
     return f'<div class="cards">{cards}</div>'
+
+
+def _utilization(stage: StageRun) -> dict[str, str]:
+    shares = [value for _, value in stage.curve("mfu").points]
+    return {"MFU, median": f"{median(shares):.1%}"} if shares else {}
 
 
 def _curves(stage: StageRun) -> str:
@@ -85,6 +91,7 @@ def _curves(stage: StageRun) -> str:
         ("Gradient norm", [stage.curve("grad_norm", "before clipping")]),
         ("Learning rate", [stage.curve("lr", "learning rate")]),
         ("Throughput", [stage.curve("tokens_per_s", "tokens/s")]),
+        ("MFU", [stage.curve("mfu", "share of the GPUs' peak")]),
         ("Memory of a rank, GiB", [_in_gib(stage.curve("memory_bytes", "peak so far"))]),
     ]
     drawn = "".join(

@@ -22,6 +22,8 @@ class BatchFacts:
     """Rows in which nothing can be learnt, as all of their labels are masked."""
     skipped: tuple[Skipped, ...] = ()
     """Rows that belong to the batch and could not be read."""
+    pairs: int = 0
+    """Pairs of tokens of one row: the sum of the squares of the rows' lengths, which attention costs."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,14 @@ class Collator:
         """What ``layout`` makes; ``pixel_values`` (I, 3, H, W), in the order of their tokens; ``facts``."""
         samples = [item for item in items if isinstance(item, Sample)]
         images = [image for sample in samples for image in sample.images]
+        lengths = [len(sample.input_ids) for sample in samples]
         facts = BatchFacts(
             rows=tuple(sample.row_id for sample in samples),
-            tokens=sum(len(sample.input_ids) for sample in samples),
+            tokens=sum(lengths),
             images=len(images),
             unlabelled=tuple(sample.row_id for sample in samples if not _learns(sample)),
             skipped=tuple(item for item in items if isinstance(item, Skipped)),
+            pairs=sum(length**2 for length in lengths),
         )
         batch = {**self.layout(samples or [self._nothing()]), "facts": facts}
         return {**batch, "pixel_values": torch.stack(images)} if images else batch

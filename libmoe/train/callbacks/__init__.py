@@ -26,6 +26,7 @@ from libmoe.train.data import TrainingData
 from libmoe.train.heartbeat import Heartbeat
 from libmoe.train.ranks import is_first
 from libmoe.train.terminal import Say
+from libmoe.train.utilization import utilization
 
 
 def training_callbacks(
@@ -37,7 +38,7 @@ def training_callbacks(
     heartbeat: Heartbeat,
 ) -> tuple[list[TrainerCallback], Interruption]:
     """All callbacks of a run, in the order in which they are called; and the one that knows how it ended."""
-    meter = Meter(spec.config.moe, _sinks(spec, say) if is_first() else [])
+    meter = Meter(spec.config.moe, _sinks(spec, say) if is_first() else [], utilization(spec))
     skipped = SkippedReport(spec.run_dir, data.left_out, _step_of(spec), say)
     guard, unlabelled, interruption = (
         DivergenceGuard(spec.config.train.guard),

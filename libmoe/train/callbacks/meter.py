@@ -13,13 +13,15 @@ from libmoe.data.collator import BatchFacts
 from libmoe.moe import MoEMLP, aux_share
 from libmoe.train.callbacks.record import Sink, StepRecord
 from libmoe.train.ranks import gather
+from libmoe.train.utilization import Utilization
 
 
 class Meter(TrainerCallback):
     """Every rank has one, for ranks add up what they counted; only the first has ``sinks``."""
 
-    def __init__(self, moe: MoEConfig, sinks: Sequence[Sink]) -> None:
+    def __init__(self, moe: MoEConfig, sinks: Sequence[Sink], utilization: Utilization | None = None) -> None:
         self._moe = moe
+        self._utilization = utilization
         self._sinks = sinks
         self._layers: list[MoEMLP] = []
         self._batch: BatchFacts | None = None
@@ -44,15 +46,17 @@ class Meter(TrainerCallback):
         """The step's last micro batch: what all ranks counted becomes the step's record, but for its loss."""
         self._count()
         everyone = gather([*map(float, self._counted), _memory(args.device)], args.device)
-        tokens, images, seen, balance, z, _ = everyone.sum(0).tolist()
+        tokens, pairs, images, seen, balance, z, _ = everyone.sum(0).tolist()
         now = time.monotonic()
+        seconds = now - self._clock
         self._step = {
             "balance_loss": balance / seen if self._aux(self._moe.balance_coefficient) and seen else None,
             "z_loss": z / seen if self._aux(self._moe.z_coefficient) and seen else None,
             "tokens": int(tokens),
             "images": int(images),
-            "seconds": now - self._clock,
-            "tokens_per_s": tokens / (now - self._clock),
+            "seconds": seconds,
+            "tokens_per_s": tokens / seconds,
+            "mfu": self._utilization and self._utilization.share(tokens, pairs, images, seconds),
             "memory_bytes": int(everyone[:, -1].max()),
         }
         self._clock = now
@@ -88,7 +92,8 @@ class Meter(TrainerCallback):
         shown = self._batch.images > 0  # without an image, the layers have seen none of the data
         balance = [layer.balance_loss for layer in self._layers if shown and layer.balance_loss is not None]
         z = [layer.z_loss for layer in self._layers if shown and layer.z_loss is not None]
-        new = [self._batch.tokens, self._batch.images, int(shown), sum(balance), sum(z)]
+        batch = self._batch
+        new = [batch.tokens, batch.pairs, batch.images, int(shown), sum(balance), sum(z)]
         self._counted = [old + value for old, value in zip(self._counted, new, strict=True)]
 
     def _aux(self, coefficient: float) -> bool:
@@ -96,8 +101,8 @@ class Meter(TrainerCallback):
 
 
 def _zeros() -> list[float | torch.Tensor]:
-    """Tokens, images, micro batches that hold an image, balance loss, z loss."""
-    return [0, 0, 0, 0.0, 0.0]
+    """Tokens, pairs of them, images, micro batches that hold an image, balance loss, z loss."""
+    return [0, 0, 0, 0, 0.0, 0.0]
 
 
 def _memory(device: torch.device) -> float:

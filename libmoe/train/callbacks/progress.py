@@ -35,8 +35,13 @@ class Progress:
     ) -> list[str]:
         words = [f"stage {self._stage}", f"step {record.step}/{last_step}", f"loss {record.loss:.4f}"]
         if record.balance_loss is not None:
-            words.append(f"lm {record.lm_loss:.4f}  balance {record.balance_loss:.3f}")
+            words += [f"lm {record.lm_loss:.4f}", f"balance {record.balance_loss:.3f}"]
+        if record.z_loss is not None:
+            words.append(f"z {record.z_loss:.3g}")
         words += [f"lr {record.lr:.2e}", f"{record.tokens_per_s:,.0f} tokens/s"]
+        words.append(f"{record.images / record.seconds:.3g} images/s")
+        if record.mfu is not None:
+            words.append(f"MFU {record.mfu:.1%}")
         words.append(f"{record.memory_bytes / 2**30:.1f} GiB")
         steps = record.step - first_step
         if steps and record.step < last_step:

@@ -12,7 +12,8 @@ class StepRecord:
     ``loss = lm_loss + balance_coefficient * balance_loss + z_coefficient * z_loss``, the coefficients as
     their schedule has them at this step: the auxiliary losses are sums over the layers, means over the micro
     batches that hold an image. ``tokens`` (without padding) and ``images`` are this step's, ``seconds`` its
-    duration, ``memory_bytes`` the largest use of any rank so far: of a GPU's memory, else of the process's.
+    duration, ``mfu`` the share of the GPUs' peak that the model used, ``memory_bytes`` the largest use of any
+    rank so far: of a GPU's memory, else of the process's.
     """
 
     step: int
@@ -26,6 +27,7 @@ class StepRecord:
     images: int
     seconds: float
     tokens_per_s: float
+    mfu: float | None
     memory_bytes: int
 
     def known(self) -> dict[str, float]:

@@ -35,6 +35,7 @@ def test_images_come_in_the_order_of_their_tokens(collate):
 def test_facts(collate):
     facts = collate([sample("a", 12, images=1), sample("b", 9, learns=False)])["facts"]
     assert (facts.rows, facts.tokens, facts.images) == (("a", "b"), 21, 1)
+    assert facts.pairs == 12**2 + 9**2
     assert (facts.unlabelled, facts.skipped) == (("b",), ())
 
 

@@ -19,6 +19,7 @@ RECORD = StepRecord(
     images=8,
     seconds=0.5,
     tokens_per_s=2400.0,
+    mfu=None,
     memory_bytes=3 * 2**30,
 )
 
