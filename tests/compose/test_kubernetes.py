@@ -141,6 +141,7 @@ HARM: list[tuple[str, Callable[[list[Object]], Any], str]] = [
     (SET, lambda o: o[0]["spec"]["failurePolicy"].update(rules=[]), "it tries again what fails"),
     (KUBEFLOW, lambda o: one(o, "TrainJob")["spec"]["runtimeRef"].update(name="x"), "there is no runtime x"),
     (KUBEFLOW, lambda o: one(o, "TrainJob")["spec"].update(numNodes=2), "spec has no numNodes"),
+    (KUBEFLOW, lambda o: job(o).args.append("--nnodes=3"), "2 pods for 3 nodes"),
     (KUBEFLOW, lambda o: job(o).container.update(name="libmoe"), "does not find its container"),
     ("base/volume", lambda o: o[0]["spec"].update(accessModes=["ReadWriteAny"]), "accessed by"),
     ("base/volume", lambda o: o[0]["spec"]["resources"]["requests"].update(storage="2Tb"), "it wants 2Tb"),
@@ -164,7 +165,7 @@ HARM: list[tuple[str, Callable[[list[Object]], Any], str]] = [
     (NODES, lambda o: job(o).container["env"].pop(0), "$(JOB_NAME) is nothing"),
     # several pods
     (SHARDED, lambda o: job(o).spec.update(completions=5), "4 pods for 5 completions"),
-    (SHARDED, lambda o: job(o).args.__setitem__(3, "--shard=0/4"), "the share is 0/4 with 4 pods"),
+    (SHARDED, lambda o: job(o).args.__setitem__(4, "--shard=0/4"), "the share is 0/4 with 4 pods"),
     (SHARDED, lambda o: job(o).spec.pop("backoffLimitPerIndex"), "stops the others"),
     (NODES, lambda o: job(o).spec.update(backoffLimitPerIndex=1), "leaves the others waiting"),
     (NODES, lambda o: job(o).args.__setitem__(3, "--nnodes=3"), "2 pods for 3 nodes"),

@@ -28,7 +28,7 @@ def complaints(work: Work) -> Iterator[str]:
     if work.args[0] == "train":
         if work.pod.get("terminationGracePeriodSeconds", 30) < SAVING_SECONDS:
             yield "there is no time to save a checkpoint"
-        if work.option("nnodes") or "subdomain" in work.pod:
+        if work.pods > 1:
             yield from _nodes(work)
 
 
@@ -78,14 +78,14 @@ def _indexes(work: Work) -> Iterator[str]:
 
 
 def _nodes(work: Work) -> Iterator[str]:
-    if work.option("nnodes") != str(work.pods):
-        yield f"{work.pods} pods for {work.option('nnodes')} nodes"
     for index in range(work.pods):
         try:
             place = _place(work, index)
         except LibmoeError as error:
             yield f"pod {index}: {error}"
             continue
+        if place.nodes != work.pods:
+            yield f"{work.pods} pods for {place.nodes} nodes"
         if place.rank != index or place.master_addr != work.hostname(0):
             yield f"pod {index} is node {place.rank} and looks for node 0 at {place.master_addr}"
     if work.within["kind"] == "Job":

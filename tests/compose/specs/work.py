@@ -37,7 +37,14 @@ class Work:
     @property
     def pods(self) -> int:
         """How many there are."""
-        return self.spec.get("parallelism", 1)
+        trainer = self.train_job["spec"]["trainer"] if self.train_job else {}
+        return trainer.get("numNodes", self.spec.get("parallelism", 1))
+
+    @property
+    def train_job(self) -> Object | None:
+        """What Kubeflow's trainer starts it for."""
+        found = [thing for thing in self.objects if thing["kind"] == "TrainJob"]
+        return found[0] if found and self.within["kind"] == "TrainingRuntime" else None
 
     def option(self, name: str) -> str | None:
         """The value of ``--NAME=VALUE``."""
@@ -53,12 +60,14 @@ class Work:
         """Of its pods."""
         if self.within["kind"] == "Job":
             return self.pod.get("subdomain")
+        if self.train_job:
+            return str(self.train_job["metadata"]["name"])
         name: str = self.within["metadata"]["name"]
         return self.within["spec"].get("network", {}).get("subdomain", name)
 
     def environment(self, index: int) -> dict[str, str]:
         """What the container of a pod sees, less secrets: its index, then what the spec says."""
-        seen = {"JOB_COMPLETION_INDEX": str(index)} if self.spec.get("completionMode") == "Indexed" else {}
+        seen = self._given(index)
         for variable in self.container.get("env", []):
             value = variable.get("value")
             if value is None:
@@ -66,6 +75,17 @@ class Work:
             if value is not None:
                 seen[variable["name"]] = expand(value, seen)
         return seen
+
+    def _given(self, index: int) -> dict[str, str]:
+        """What those who start the pod add."""
+        if self.train_job:
+            return {
+                "PET_NNODES": str(self.pods),
+                "PET_NODE_RANK": str(index),
+                "PET_MASTER_ADDR": f"{self.subdomain}-node-0-0.{self.subdomain}",
+                "PET_MASTER_PORT": "29500",
+            }
+        return {"JOB_COMPLETION_INDEX": str(index)} if self.spec.get("completionMode") == "Indexed" else {}
 
     def _downward(self, path: str | None) -> str | None:
         fields = {"metadata.labels['batch.kubernetes.io/job-name']": self.name}
@@ -92,8 +112,10 @@ def works(objects: Sequence[Object]) -> Iterator[Work]:
         if thing["kind"] == "Job":
             yield Work(name, thing["spec"], objects, thing)
         elif thing["kind"] in ("JobSet", "TrainingRuntime"):
+            started = [o["metadata"]["name"] for o in objects if o["kind"] == "TrainJob"] or [name]
             for replicated in replicated_jobs(thing):
-                yield Work(f"{name}-{replicated['name']}-0", replicated["template"]["spec"], objects, thing)
+                spec = replicated["template"]["spec"]
+                yield Work(f"{started[0]}-{replicated['name']}-0", spec, objects, thing)
 
 
 def replicated_jobs(thing: Object) -> list[dict[str, Any]]:
