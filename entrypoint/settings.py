@@ -1,5 +1,9 @@
-"""Where a run's settings come from: flag > LIBMOE_SET and --config > preset > recipe > default."""
+"""Where a run's settings come from: flag > LIBMOE_SET and --config > preset > recipe > default.
 
+``WANDB_PROJECT``, which W&B's users know, comes after all that was said to us.
+"""
+
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +36,8 @@ class RunSettings:
         from libmoe.config.layers import Layer, assignment_layer, read_toml_layer
 
         layers = []
+        if project := os.environ.get("WANDB_PROJECT"):
+            layers.append(Layer("WANDB_PROJECT", {"train": {"wandb": project}}))
         if self.config_file:
             layers.append(read_toml_layer(self.config_file, f"file {self.config_file}"))
         layers += [assignment_layer(assignment) for assignment in self.assignments]

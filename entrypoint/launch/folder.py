@@ -18,6 +18,7 @@ _FREE = {
     "train.router_statistics_steps",
     "train.save_steps",
     "train.save_total_limit",
+    "train.wandb",
 }
 """Settings that may change between a run and its continuation: at most the last digits depend on them."""
 

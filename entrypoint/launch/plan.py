@@ -1,5 +1,6 @@
 """A stage's run, decided and checked before any process starts: settings + volume + devices -> RunSpec."""
 
+import importlib.util
 from pathlib import Path
 
 from entrypoint.launch import provenance
@@ -27,6 +28,7 @@ def plan_stage(
     config = resolved.config
     run_dir = runs / config.stage
     _check_skipping(config.train)
+    _check_wandb(resolved)
     check_placement(config.model, config.moe)
     _check_base(config, volume)
     return RunSpec(
@@ -68,6 +70,15 @@ def _check_skipping(train: TrainConfig) -> None:
         raise ConfigError(
             "train.guard.nan = skip is exact only with train.precision = bf16 and ZeRO 1 to 3: "
             "choose these, or --set train.guard.nan=stop."
+        )
+
+
+def _check_wandb(resolved: Resolved) -> None:
+    if resolved.config.train.wandb and importlib.util.find_spec("wandb") is None:
+        origin = resolved.provenance["train.wandb"]
+        raise ConfigError(
+            f"train.wandb asks for Weights & Biases ({origin}), which is not installed: "
+            "`pip install wandb`, or --set train.wandb=''."
         )
 
 

@@ -19,6 +19,7 @@ from entrypoint.reproduce.differences import Difference, differences, same_machi
 from entrypoint.volume import Volume
 from libmoe.config.errors import ConfigError, DataError
 from libmoe.config.run import RunSpec
+from libmoe.config.schema import RunConfig
 
 ELSEWHERE = 0.01
 """Relative tolerance on other hardware, other packages or another number of ranks."""
@@ -120,6 +121,7 @@ def _today(before: RunSpec, manifest: Path, devices: Devices, steps: int) -> Run
         )
     return before.model_copy(
         update={
+            "config": _quiet(before.config),
             "run_dir": manifest.parent.absolute() / "reproduced",
             "annotations": annotations_of(volume, before.config.data.annotations, before.config.stage),
             "resume_from": None,
@@ -131,6 +133,11 @@ def _today(before: RunSpec, manifest: Path, devices: Devices, steps: int) -> Run
             "stop_after": steps,
         }
     )
+
+
+def _quiet(config: RunConfig) -> RunConfig:
+    """Nobody else is told of the steps again."""
+    return config.model_copy(update={"train": config.train.model_copy(update={"wandb": None})})
 
 
 def _within(tolerance: float) -> str:

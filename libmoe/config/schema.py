@@ -228,7 +228,16 @@ class TrainConfig(_Settings):
     router_statistics_steps: Annotated[int, Field(ge=0)] = Field(
         default=50, description="Statistics of the routers in the first step and every so many; 0: never."
     )
+    wandb: str | None = Field(
+        default=None,
+        description="Project of Weights & Biases that is told of every step; unset: WANDB_PROJECT, if any.",
+    )
     zero: ZeroConfig
+
+    @field_validator("wandb")
+    @classmethod
+    def _named(cls, project: str | None) -> str | None:
+        return project or None
 
 
 class RunConfig(_Settings):

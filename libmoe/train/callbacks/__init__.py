@@ -21,6 +21,7 @@ from libmoe.train.callbacks.skipped import SkippedReport
 from libmoe.train.callbacks.stop_after import StopAfter
 from libmoe.train.callbacks.tensorboard import TensorBoard
 from libmoe.train.callbacks.unlabelled import UnlabelledReport
+from libmoe.train.callbacks.weights_and_biases import WeightsAndBiases
 from libmoe.train.checkpoint import Checkpoints
 from libmoe.train.data import TrainingData
 from libmoe.train.heartbeat import Heartbeat
@@ -66,8 +67,9 @@ def training_callbacks(
 
 
 def _sinks(spec: RunSpec, say: Say) -> list[Sink]:
-    start = _step_of(spec)
+    start, project = _step_of(spec), spec.config.train.wandb
     return [
+        *([WeightsAndBiases(spec, project, start)] if project else []),
         MetricsFile(spec.run_dir / "metrics.jsonl", start),
         TensorBoard(spec.run_dir / "tensorboard", start),
         Progress(spec.config.stage, say),

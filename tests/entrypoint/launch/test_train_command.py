@@ -12,7 +12,7 @@ import pytest
 from tests.entrypoint.launch.conftest import WriteIndex
 
 Train = Callable[..., subprocess.CompletedProcess[str]]
-TORCHLESS = "import sys; sys.modules.update(torch=None, transformers=None)\n"
+TORCHLESS = "import sys; sys.modules.update(torch=None, transformers=None, wandb=None)\n"
 
 
 @pytest.fixture
@@ -22,10 +22,10 @@ def train(write_index: WriteIndex) -> Train:
     for name in ("microsoft/Phi-3.5-mini-instruct", "google/siglip-so400m-patch14-224"):
         (root / "models" / name).mkdir(parents=True)
 
-    def run(*args: str | Path) -> subprocess.CompletedProcess[str]:
+    def run(*args: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", f"{TORCHLESS}from entrypoint.cli import main; main()", "train"]
         stage = ["--stage", "3", "--set", "data.annotations=a", "--data-dir", root]
-        environment = {**os.environ, "PATH": "/nowhere"}
+        environment = {**os.environ, "PATH": "/nowhere", **variables}
         return subprocess.run(
             [*command, *stage, *args], capture_output=True, text=True, env=environment, check=False
         )
@@ -62,3 +62,12 @@ def test_a_run_that_cannot_fit_starts_nothing(train: Train, tmp_path: Path) -> N
 def test_layers_without_experts_are_refused_at_once(train: Train) -> None:
     done = train("--dry-run", "--set", 'moe.layers.vision="20-30"')
     assert (done.returncode, "are 0 to 25" in done.stderr) == (78, True)
+
+
+def test_wandb_is_asked_for_and_not_installed(train: Train) -> None:
+    plan = ("--dry-run", "--gpu-model", "h100", "--gpus", "4")
+    done = train(*plan, WANDB_PROJECT="demo")
+    assert done.returncode == 78
+    assert "(WANDB_PROJECT), which is not installed" in done.stderr
+    off = train(*plan, "--set", "train.wandb=", WANDB_PROJECT="demo")
+    assert off.returncode == 0, off.stderr
