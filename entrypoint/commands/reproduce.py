@@ -11,7 +11,7 @@ import click
 @click.option(
     "--tolerance",
     type=click.FloatRange(min=0),
-    help="Relative, of every number.  [default: 0 on the same machine, else 0.01]",
+    help="Relative, of every number.  [default: 0 for a deterministic run on the same machine, else 0.01]",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def command(run_json: Path, steps: int | None, tolerance: float | None, as_json: bool) -> None:

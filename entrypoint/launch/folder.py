@@ -11,6 +11,7 @@ from libmoe.config.run import RunSpec
 _FREE = {
     "data.workers",
     "train.activation_checkpointing",
+    "train.deterministic",
     "train.guard.explosion",
     "train.guard.frozen_steps",
     "train.hang_minutes",

@@ -12,7 +12,7 @@ from entrypoint.launch.metrics import read_metrics
 from entrypoint.launch.nodes.settings import Place
 from entrypoint.launch.plan import annotations_of
 from entrypoint.launch.world import Devices, choose_devices
-from entrypoint.prepare.manifest import read_manifest
+from entrypoint.prepare.manifest import manifest_path, read_manifest
 from entrypoint.prepare.unpack.extract import crc_of
 from entrypoint.reproduce.compare import Comparison, compare
 from entrypoint.reproduce.differences import Difference, differences, same_machine
@@ -21,8 +21,8 @@ from libmoe.config.errors import ConfigError, DataError
 from libmoe.config.run import RunSpec
 from libmoe.config.schema import RunConfig
 
-ELSEWHERE = 0.01
-"""Relative tolerance on other hardware, other packages or another number of ranks."""
+ROUGHLY = 0.01
+"""Relative tolerance on other hardware, packages or number of ranks, or without ``train.deterministic``."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ def reproduce(
 
     Args:
         steps: how many; None: as many as the first run made.
-        tolerance: relative, of every number; None: 0 on the same machine with the same packages, else 0.01.
+        tolerance: relative, of every number; None: 0 for a deterministic run on the same machine with the
+            same packages, else 0.01.
 
     Raises:
         ConfigError: the run cannot be repeated here.
@@ -67,11 +68,16 @@ def reproduce(
     for one in found:
         say(f"differs: {one}")
     if tolerance is None:
-        tolerance = 0.0 if same_machine(found) else ELSEWHERE
+        tolerance = expected_tolerance(before, found)
     say(f"{len(made)} steps again, in {now.run_dir}; every number must agree {_within(tolerance)}")
     shutil.rmtree(now.run_dir, ignore_errors=True)
     Attempt(Place(), devices.environment, resume="never", rendezvous_minutes=1).run(now, say)
     return Reproduction(found, compare(made, read_metrics(now.run_dir), tolerance), tolerance)
+
+
+def expected_tolerance(before: RunSpec, found: list[Difference]) -> float:
+    """How far the numbers may be apart: 0 where nothing but the run itself decides them."""
+    return 0.0 if before.config.train.deterministic and same_machine(found) else ROUGHLY
 
 
 def require_same(reproduction: Reproduction, data_dir: Path) -> None:
@@ -91,10 +97,9 @@ def changed_files(volume: Volume) -> list[str]:
     """The first file of each artifact that is not what was once verified, found by reading all of them."""
     changed = []
     for name in volume.receipts():
-        try:
-            entries = read_manifest(volume, name)
-        except FileNotFoundError:
+        if not manifest_path(volume, name).is_file():
             continue  # no archive
+        entries = read_manifest(volume, name)
         path = next((entry.path for entry in entries if _differs(volume.path(entry.path), entry.crc)), None)
         if path:
             changed.append(f"{path} of {name} has changed since it came")

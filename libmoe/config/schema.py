@@ -228,6 +228,11 @@ class TrainConfig(_Settings):
     router_statistics_steps: Annotated[int, Field(ge=0)] = Field(
         default=50, description="Statistics of the routers in the first step and every so many; 0: never."
     )
+    deterministic: bool = Field(
+        default=True,
+        description="The same run gives the same numbers bit for bit; false lets every operation take its "
+        "fastest form, so that a repeated run agrees to some digits.",
+    )
     wandb: str | None = Field(
         default=None,
         description="Project of Weights & Biases that is told of every step; unset: WANDB_PROJECT, if any.",

@@ -33,7 +33,7 @@ def run(spec: RunSpec, say: Say, heartbeat: Heartbeat) -> None:
     """
     stage, train = spec.config.stage, spec.config.train
     checkpoints = Checkpoints(spec)
-    make_repeatable(spec.config.seed, spec.world.device)
+    make_repeatable(spec.config.seed, spec.world.device, train.deterministic)
     disable_progress_bar()
     compile_nothing()
     arguments = training_arguments(spec, checkpoints.drafts)  # before the model, which ZeRO-3 partitions

@@ -17,6 +17,7 @@ from entrypoint.catalog.selection import select
 from entrypoint.prepare.run import prepare
 from entrypoint.prepare.transport.addresses import Addresses
 from entrypoint.prepare.transport.fetch import Options
+from entrypoint.reproduce.again import expected_tolerance
 from entrypoint.reproduce.compare import compare
 from entrypoint.reproduce.differences import differences, same_machine
 from entrypoint.sample.build import build
@@ -137,6 +138,9 @@ def test_what_differs_between_two_plans(manifest: Manifest, tmp_path: Path) -> N
     path = _written(before, tmp_path)
     assert [str(one) for one in differences(before, now, path)] == ["artifact a was x, is y"]
     assert same_machine(differences(before, now, path))
+    assert expected_tolerance(before, differences(before, now, path)) == 0
+    fast = manifest(deterministic=False)
+    assert expected_tolerance(fast, []) == 0.01
     other = now.model_copy(update={"versions": {"torch": "2"}})
     assert not same_machine(differences(before, other, path))
 
