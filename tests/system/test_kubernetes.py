@@ -57,11 +57,15 @@ def job(image: Image, tmp_path: Path) -> Callable[..., Work]:
 
 @pytest.fixture
 def prepared(cluster: Cluster, job: Callable[..., Work], library: Library, serve: Serve) -> Path:
-    """The volume, after the prepare Job."""
+    """The volume, after several pods have prepared it, each its share, and one has verified it."""
+    sample = {1: "--stage=1", 2: "--catalog=sample"}
     with serve(library.answer) as hub:
-        work = job("base/prepare", {1: "--stage=1", 2: "--catalog=sample"}, [f"--mirror={hub.url}"])
-        with Controller(cluster, work) as controller:
+        shares = job("overlays/prepare-sharded", sample, [f"--mirror={hub.url}"])
+        with Controller(cluster, shares) as controller:
             controller.until_end()
+    assert sorted(controller.ended) == [(index, 0) for index in range(shares.pods)], controller.said()
+    with Controller(cluster, job("base/verify", sample, [])) as controller:
+        controller.until_end()
     assert controller.ended == [(0, 0)], controller.said()
     return cluster.volume
 
