@@ -34,7 +34,7 @@ demo: $(READY) ## the whole job on this machine's CPU with the bundled sample
 
 .PHONY: test
 test: $(READY) ## the tests
-	@$(VENV)/bin/pytest -m "not system" --numprocesses auto --maxprocesses 8 --dist loadfile $(ARGS)
+	@$(VENV)/bin/pytest -m "not system" --numprocesses logical --maxprocesses 8 --dist loadfile $(ARGS)
 
 .PHONY: test-system
 test-system: $(READY) ## the tests that need a Docker engine

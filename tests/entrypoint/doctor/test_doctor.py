@@ -15,6 +15,8 @@ from entrypoint.doctor.network import network_findings
 from entrypoint.prepare.transport.addresses import Addresses
 from entrypoint.volume import Volume
 
+pytestmark = pytest.mark.slow
+
 H100 = "0, NVIDIA H100 80GB HBM3, {driver}, 81559, {capability}"
 
 

@@ -22,6 +22,8 @@ from entrypoint.sample.hub import Answer, Request, Respond
 from tests.entrypoint.prepare.conftest import World
 from tests.entrypoint.prepare.every_kind import hidden, of_every_kind
 
+pytestmark = pytest.mark.slow
+
 KILLS = int(os.environ.get("LIBMOE_KILLS", "12"))
 A_RUN = 3
 """Kills in a row before a run is let through."""

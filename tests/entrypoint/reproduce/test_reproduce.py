@@ -26,6 +26,8 @@ from entrypoint.volume import Volume
 from libmoe.config.run import RunSpec
 from tests.entrypoint.conftest import Manifest
 
+pytestmark = pytest.mark.slow
+
 
 def libmoe(*args: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from entrypoint.cli import main; main()", *map(str, args)]

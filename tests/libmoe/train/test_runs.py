@@ -10,6 +10,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from libmoe.model.checkpoint import load_checkpoint
 
+pytestmark = pytest.mark.slow
+
 KEYS = ["step", "loss", "lm_loss", "lr", "grad_norm", "tokens", "images", "seconds", "tokens_per_s"]
 SHORT = ("train.global_batch_size=8", "train.micro_batch_size=4")
 

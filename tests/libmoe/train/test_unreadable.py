@@ -13,6 +13,8 @@ from libmoe.train.callbacks.skipped import SkippedReport
 from libmoe.train.skipped import read_skipped
 from libmoe.train.terminal import silent
 
+pytestmark = pytest.mark.slow
+
 TWO_ROWS = sample.pretrain_rows()[:2]
 NAME = "holes"
 KNOWN, BROKEN = 4, {7: "b7", 13: "b13"}
