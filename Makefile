@@ -60,6 +60,19 @@ shell: ## a shell in the image, with DATA at /data
 doctor: ## in the image: what is wrong with this machine, and what to do
 	@$(if $(DATA),DATA_DIR="$(DATA)") docker/run doctor $(ARGS)
 
+.PHONY: compose-demo
+compose-demo: ## in the image: the whole job on the sample with compose, without GPU or internet
+	@IMAGE="$(IMAGE)" docker compose --file compose/demo.yaml run --rm report
+
+.PHONY: k8s-render
+k8s-render: ## print the Kubernetes specs of OVERLAY (train-nodes, train-jobset, …)
+	@kubectl kustomize compose/kubernetes/overlays/$(or $(OVERLAY),train-nodes)
+
+.PHONY: bench
+bench: $(READY) ## the benchmarks of prepare, the experts and training; they take an hour
+	@PYTHONPATH=. $(VENV)/bin/python benchmarks/prepare/all.py
+	@PYTHONPATH=. $(VENV)/bin/python benchmarks/moe/layer.py
+
 .PHONY: lint
 lint: $(READY) ## linters, format check, types
 	@$(VENV)/bin/ruff check .

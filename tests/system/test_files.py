@@ -39,7 +39,3 @@ def test_shell_scripts() -> None:
     scripts = shell_scripts()
     assert ROOT / "docker/build" in scripts
     lint("shellcheck", *scripts)
-
-
-def test_compose() -> None:
-    lint("check-jsonschema", "--builtin-schema", "vendor.compose-spec", "compose/compose.yaml")
