@@ -1,0 +1,81 @@
+"""Models and settings that are measured, as layers over a preset."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from libmoe.config.layers import Layer, resolve
+from libmoe.config.schema import RunConfig
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A model at stage 3; ``words`` is the median length of what is said about an image."""
+
+    name: str
+    preset: str
+    settings: dict[str, Any]
+    words: int
+    steps: int
+    batch: int
+    micro: int
+
+
+_MID = {
+    "model": {
+        "vision": {
+            "config": {
+                "hidden_size": 256,
+                "intermediate_size": 1024,
+                "num_hidden_layers": 5,
+                "image_size": 84,
+            }
+        },
+        "language": {
+            "config": {
+                "hidden_size": 384,
+                "intermediate_size": 1024,
+                "num_hidden_layers": 6,
+                "num_attention_heads": 6,
+                "num_key_value_heads": 6,
+                "max_position_embeddings": 1024,
+            }
+        },
+    },
+    "data": {"max_length": 512},
+}
+
+
+def cpu_shapes() -> list[Shape]:
+    """The preset ``tiny``, and a model of some tens of millions of parameters."""
+    return [Shape("tiny", "tiny", {}, 30, 10, 8, 4), Shape("mid-size", "tiny", _MID, 40, 4, 8, 4)]
+
+
+def gpu_shapes(language_layers: int) -> list[Shape]:
+    """The guide's model with random weights, and so many of its 32 language layers."""
+    settings = {
+        "model": {
+            "tokenizer": "libmoe/tiny",
+            "vision": {"weights": None},
+            "language": {"weights": None, "config": {"num_hidden_layers": language_layers}},
+        },
+        "data": {"workers": 8},
+    }
+    name = f"phi35-siglip224, {language_layers} language layers"
+    return [Shape(name, "phi35-siglip224", settings, 120, 12, 32, 4)]
+
+
+def run_config(shape: Shape, steps: int, changes: dict[str, Any], annotations: str) -> RunConfig:
+    """Stage 3 of a shape, as its recipe has it but for ``changes``."""
+    common = {
+        "data": {"annotations": annotations},
+        "train": {
+            "activation_checkpointing": True,
+            "epochs": 2,  # the run is ended after one
+            "global_batch_size": shape.batch,
+            "micro_batch_size": shape.micro,
+            "save_steps": 10 * steps,
+            "router_statistics_steps": 0,
+        },
+    }
+    layers = [Layer("shape", shape.settings), Layer("benchmark", common), Layer("changes", changes)]
+    return resolve("sft", shape.preset, layers).config
