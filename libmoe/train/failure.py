@@ -54,6 +54,8 @@ def explain(error: BaseException) -> tuple[int, str, str]:
     if _is(error, "DistError") or (isinstance(error, RuntimeError) and _NO_PEER.search(str(error))):
         sentence = f"The connection to another rank was lost ({first_line}): it ended, or the network failed"
         return TryAgainError.exit_code, "LOST_RANK", f"{sentence}; the same command continues."
+    if _loader_told_to_end(error):
+        return TryAgainError.exit_code, "LOST_RANK", "A loader was told to end; the same command continues."
     return LibmoeError.exit_code, "FAILED", f"Training stopped with {type(error).__name__}: {first_line}"
 
 
@@ -63,6 +65,14 @@ def _no_memory(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     return isinstance(error, RuntimeError) and bool(_NO_MEMORY.search(str(error)))
+
+
+def _loader_told_to_end(error: BaseException) -> bool:
+    """Whether SIGTERM ended a loader process, as when the ranks are ended together; torch wraps that."""
+    told: BaseException | None = error
+    while told is not None and "killed by signal: Terminated" not in str(told):
+        told = told.__cause__
+    return told is not None
 
 
 def _memory_sentence(error: BaseException, first_line: str) -> str:

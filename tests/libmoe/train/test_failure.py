@@ -128,3 +128,11 @@ def test_no_argument_leaves_no_file(tmp_path, monkeypatch):
     assert done.returncode == 2
     assert not [*tmp_path.iterdir()]
     assert "start it with `libmoe train`" in done.stderr
+
+
+def test_a_loader_that_was_ended_with_its_rank_is_no_failure_of_its_own():
+    """As torch tells it: the signal is the cause of what is raised."""
+    told = RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly")
+    assert explain(told)[:2] == (70, "FAILED")
+    told.__cause__ = RuntimeError("DataLoader worker (pid 7) is killed by signal: Terminated. ")
+    assert explain(told)[:2] == (75, "LOST_RANK")

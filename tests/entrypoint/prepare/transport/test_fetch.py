@@ -117,7 +117,7 @@ def test_ctrl_c_twice_ends_as_once_does(world, gap):
     _, err = process.communicate(timeout=20)
     assert process.returncode == 75
     assert "Traceback" not in err
-    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in aria2), 5)
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in aria2), 30)
 
 
 def test_the_aria2_of_a_killed_prepare_does_not_write_beside_the_next(tmp_path):
