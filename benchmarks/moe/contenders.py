@@ -1,5 +1,6 @@
 """Who computes the same experts: ours, their floor, and peers. All are modules, tokens in, tokens out."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -51,7 +52,7 @@ class Floor(nn.Module):
         return self.dense(x_AD)
 
 
-class Routed(nn.Module):
+class Routed(nn.Module, ABC):
     """Stacked experts behind the router of ``smoe``, computed by ``_experts``."""
 
     def __init__(self, shape: Shape) -> None:
@@ -71,8 +72,9 @@ class Routed(nn.Module):
         weight_TK = (weight_TK / weight_TK.sum(-1, keepdim=True)).to(x_TD.dtype)
         return self._experts(x_TD, expert_TK, weight_TK)
 
+    @abstractmethod
     def _experts(self, x_TD: Tensor, expert_TK: Tensor, weight_TK: Tensor) -> Tensor:
-        raise NotImplementedError
+        """The weighted sum of each token's experts, ``(T, O)``."""
 
 
 class Loop(Routed):

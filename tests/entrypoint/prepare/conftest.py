@@ -22,7 +22,7 @@ from entrypoint.prepare.run import Outcome, prepare
 from entrypoint.prepare.transport.addresses import Addresses
 from entrypoint.prepare.transport.fetch import Options
 from entrypoint.prepare.transport.retry import Retry
-from entrypoint.sample.hub import Hub, Library, Respond
+from entrypoint.sample.hub import Answer, Hub, Library, Request, Respond
 from entrypoint.volume import Volume
 
 QUICK = Retry(attempts=4, attempts_if_silent=2, base_seconds=0.01, longest_seconds=0.2)
@@ -167,3 +167,17 @@ def small(world: World) -> World:
     world.add_set()
     world.start()
     return world
+
+
+def slowly(bytes_per_second: float) -> Callable[[Respond], Respond]:
+    """The same answers, at this speed."""
+
+    def wrap(respond: Respond) -> Respond:
+        def answer(request: Request) -> Answer:
+            found = respond(request)
+            found.bytes_per_second = bytes_per_second
+            return found
+
+        return answer
+
+    return wrap

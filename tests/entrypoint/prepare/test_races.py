@@ -4,29 +4,15 @@ import fcntl
 import os
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from entrypoint.prepare.transport.control import bytes_done
-from entrypoint.sample.hub import Answer, Request, Respond
-from tests.entrypoint.prepare.conftest import World
+from tests.entrypoint.prepare.conftest import World, slowly
 from tests.entrypoint.without_locks import without_locks
 
 LONG_AGO, FAR_AHEAD = 1, 4_102_444_800
-
-
-def slowly(bytes_per_second: float) -> Callable[[Respond], Respond]:
-    def wrap(respond: Respond) -> Respond:
-        def answer(request: Request) -> Answer:
-            found = respond(request)
-            found.bytes_per_second = bytes_per_second
-            return found
-
-        return answer
-
-    return wrap
 
 
 @pytest.fixture

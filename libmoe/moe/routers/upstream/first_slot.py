@@ -36,7 +36,7 @@ class UpstreamSigmoidRouter(SigmoidRouter):
 
 @register_router("smoe_share", compat="upstream")
 class UpstreamSharedExpertRouter(SharedExpertRouter):
-    """``smoe_share`` but for its balance loss. Upstream\'s files hold the shared expert last, not first."""
+    """``smoe_share`` but for its balance loss. Upstream's files hold the shared expert last, not first."""
 
     def choose(self, logits_TE: Tensor) -> Routing:
         return first_slot(super().choose(logits_TE))
@@ -44,7 +44,7 @@ class UpstreamSharedExpertRouter(SharedExpertRouter):
 
 @register_router("smoe_sharev3", compat="upstream")
 class UpstreamSigmoidSharedExpertRouter(SigmoidSharedExpertRouter):
-    """``smoe_sharev3`` but for its balance loss. Upstream\'s files hold the shared expert last, not first."""
+    """``smoe_sharev3`` but for its balance loss. Upstream's files hold the shared expert last, not first."""
 
     def choose(self, logits_TE: Tensor) -> Routing:
         return first_slot(super().choose(logits_TE))

@@ -20,6 +20,7 @@ from entrypoint.sample.hub import Answer, Request, Respond
 from entrypoint.volume import write_json
 from libmoe.config.errors import DataError, UnavailableError, VolumeError
 from tests.entrypoint.mounts import fill_up, mounted, remount
+from tests.entrypoint.prepare.conftest import slowly
 
 URL = "https://huggingface.co/org/m/resolve/main/big.bin"
 BIG = 8 << 20
@@ -29,18 +30,6 @@ def with_big_file(world, size: int = BIG, **fields) -> bytes:
     content = random.Random(1).randbytes(size)
     world.add("big", "file", URL, content, "big.bin", **fields)
     return content
-
-
-def slowly(bytes_per_second: float):
-    def wrap(respond: Respond) -> Respond:
-        def answer(request: Request) -> Answer:
-            found = respond(request)
-            found.bytes_per_second = bytes_per_second
-            return found
-
-        return answer
-
-    return wrap
 
 
 def failing(times: int, answer: Answer, on: str = "GET"):
