@@ -2,11 +2,11 @@
 
 import importlib.util
 import re
-import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from entrypoint import nvidia
 from entrypoint.doctor.finding import Finding, fail, ok, warn
 
 OLDEST_DRIVER = {12: 525, 13: 580}
@@ -14,6 +14,9 @@ OLDEST_DRIVER = {12: 525, 13: 580}
 
 BF16_SINCE = 8.0
 """Compute capability from which bf16 and the grouped matrix product run on the tensor cores."""
+
+
+_FIELDS = ("index", "name", "driver_version", "memory.total", "compute_cap")
 
 
 @dataclass(frozen=True)
@@ -30,10 +33,10 @@ class Gpu:
 def gpu_findings() -> list[Finding]:
     """Driver, GPUs and CUDA; on a machine without GPU, what that means."""
     cuda = torch_cuda()
-    if shutil.which("nvidia-smi") is None:
+    if not nvidia.has_driver():
         return [_without_driver(cuda)]
     try:
-        gpus = _listed(_ask("index,name,driver_version,memory.total,compute_cap"))
+        gpus = [_gpu_of(row) for row in nvidia.ask(*_FIELDS)]
     except (subprocess.SubprocessError, OSError) as error:
         return [
             fail("gpu", f"nvidia-smi fails ({error})", "Install or repair the NVIDIA driver of the host.")
@@ -85,11 +88,6 @@ def _driver(driver: str, cuda: str | None) -> Finding:
     return ok("driver", found)
 
 
-def _ask(fields: str) -> str:
-    query = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
-    return subprocess.run(query, capture_output=True, text=True, timeout=30, check=True).stdout
-
-
-def _listed(table: str) -> list[Gpu]:
-    rows = [[cell.strip() for cell in line.split(",")] for line in table.splitlines() if line.count(",") == 4]
-    return [Gpu(index, name, driver, int(mib), float(cap)) for index, name, driver, mib, cap in rows]
+def _gpu_of(row: list[str]) -> Gpu:
+    index, name, driver, mib, capability = row
+    return Gpu(index, name, driver, int(mib), float(capability))

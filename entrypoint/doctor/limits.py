@@ -6,7 +6,7 @@ import shutil
 import time
 from pathlib import Path
 
-from entrypoint import console
+from entrypoint import console, nvidia
 from entrypoint.doctor.finding import Finding, fail, ok, warn
 
 SHARED_BYTES = 1 << 30
@@ -51,7 +51,7 @@ def locked_memory() -> Finding:
     if soft == resource.RLIM_INFINITY:
         return ok("locked memory", "no limit")
     found = console.size(soft)
-    if soft >= LOCKED_BYTES or shutil.which("nvidia-smi") is None:
+    if soft >= LOCKED_BYTES or not nvidia.has_driver():
         return ok("locked memory", found)
     return warn("locked memory", found, "Lift it for offload and InfiniBand: docker run --ulimit memlock=-1.")
 

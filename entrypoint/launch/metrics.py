@@ -14,15 +14,18 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
         DataError: the run has no step.
     """
     path = run_dir / "metrics.jsonl"
-    steps = []
-    if path.is_file():
-        for line in path.read_text().splitlines():
-            try:
-                step = json.loads(line)
-            except json.JSONDecodeError:
-                break
-            if "loss" in step:
-                steps.append(step)
+    steps = read_lines(path)
     if not steps:
         raise DataError(f"{path} holds no step: this run has not trained yet.")
     return steps
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """A file of JSON, an object a line, up to one that a kill cut short; nothing where there is no file."""
+    lines = []
+    for line in path.read_text().splitlines() if path.is_file() else []:
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return lines

@@ -1,12 +1,12 @@
 """Which devices and how many processes a run gets, found without importing torch."""
 
 import os
-import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from entrypoint import nvidia
 from libmoe.config.errors import ConfigError, UsageError
 from libmoe.config.gpus import Gpu, visible_gpu
 from libmoe.config.run import World
@@ -99,14 +99,12 @@ def _wanted(gpus: str | None, present: list[int]) -> list[int]:
 
 def _visible_gpus(environ: Mapping[str, str]) -> dict[int, _Shown]:
     """Each GPU the driver shows by its index, less those that CUDA_VISIBLE_DEVICES hides."""
-    if shutil.which("nvidia-smi") is None:
+    if not nvidia.has_driver():
         return {}
-    query = ["nvidia-smi", "--query-gpu=index,name,memory.total", "--format=csv,noheader,nounits"]
     try:
-        listed = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True).stdout
+        found = nvidia.ask("index", "name", "memory.total")
     except (subprocess.SubprocessError, OSError):
         return {}
-    found = [line.split(", ") for line in listed.splitlines() if line.count(", ") == 2]
     gpus = {int(index): _Shown(name, int(mib) if mib.isdigit() else None) for index, name, mib in found}
     shown = environ.get("CUDA_VISIBLE_DEVICES")
     if shown is None:

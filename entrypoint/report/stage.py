@@ -1,11 +1,10 @@
 """What a stage's run folder tells, read for the report."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from entrypoint.launch.metrics import read_metrics
+from entrypoint.launch.metrics import read_lines, read_metrics
 from entrypoint.report.curves import Curve
 from libmoe.config.errors import DataError
 from libmoe.config.run import RunSpec
@@ -57,14 +56,6 @@ def read_stages(run: Path) -> list[StageRun]:
 
 
 def _read(folder: Path) -> StageRun:
-    return StageRun(RunSpec.read(folder / "run.json"), read_metrics(folder), _router(folder / "router.jsonl"))
-
-
-def _router(path: Path) -> list[dict[str, Any]]:
-    samples = []
-    for line in path.read_text().splitlines() if path.is_file() else []:
-        try:
-            samples.append(json.loads(line))
-        except json.JSONDecodeError:
-            break  # cut short by a kill
-    return samples
+    return StageRun(
+        RunSpec.read(folder / "run.json"), read_metrics(folder), read_lines(folder / "router.jsonl")
+    )
