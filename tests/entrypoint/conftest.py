@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from libmoe.config.layers import Layer, resolve
-from libmoe.config.run import Annotations, RunSpec, World
+from libmoe.config.run import Annotations, RunSpec
+from tests.specs import run_spec
 
 Manifest = Callable[..., RunSpec]
 
@@ -16,18 +17,13 @@ def manifest(tmp_path: Path) -> Manifest:
 
     def make(sha256: str = "0" * 64, **train: Any) -> RunSpec:
         resolved = resolve("pretrain", "tiny", [Layer("test", {"train": train})])
-        return RunSpec(
-            config=resolved.config,
+        annotations = Annotations(name="a", index=tmp_path / "a.arrow", sha256=sha256, rows=1)
+        return run_spec(
+            resolved.config,
+            tmp_path,
+            tmp_path / "run",
             provenance=resolved.provenance,
-            data_dir=tmp_path,
-            run_dir=tmp_path / "run",
-            annotations=Annotations(name="a", index=tmp_path / "a.arrow", sha256=sha256, rows=1),
-            init_from=None,
-            resume_from=None,
-            accumulation_steps=1,
-            world=World(device="cpu", processes=1),
-            versions={},
-            hardware={},
+            annotations=annotations,
         )
 
     return make

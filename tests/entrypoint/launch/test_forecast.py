@@ -15,8 +15,9 @@ from entrypoint.sample.album import HERE
 from libmoe.config.errors import ConfigError
 from libmoe.config.gpus import Gpu, gpu_model
 from libmoe.config.layers import Layer, assignment_layer, resolve
-from libmoe.config.run import Annotations, RunSpec, World
+from libmoe.config.run import Annotations, World
 from tests.entrypoint.launch.conftest import WriteIndex
+from tests.specs import run_spec
 
 IMAGE_TOKENS = 256
 H100 = gpu_model("h100")
@@ -38,18 +39,13 @@ def forecast(write_index: WriteIndex) -> Make:
         index = write_index(rows or [(1, 100)] * 320)
         layers = [Layer("test", {}), *map(assignment_layer, settings)]
         resolved = resolve(stage, preset, layers)
-        spec = RunSpec(
-            config=resolved.config,
+        spec = run_spec(
+            resolved.config,
+            index.parents[2],
+            index.parents[2] / "run",
             provenance=resolved.provenance,
-            data_dir=index.parents[2],
-            run_dir=index.parents[2] / "run",
             annotations=Annotations(name="a", index=index, sha256="0" * 64, rows=320),
-            init_from=None,
-            resume_from=None,
-            accumulation_steps=1,
             world=World(device="cuda", processes=ranks),
-            versions={},
-            hardware={},
         )
         return Forecast(spec, gpu)
 

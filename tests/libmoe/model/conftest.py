@@ -12,9 +12,10 @@ from PIL import Image
 
 import entrypoint.sample
 from libmoe.config.layers import Layer, resolve
-from libmoe.config.run import Annotations, RunSpec, World
+from libmoe.config.run import RunSpec
 from libmoe.model import LibmoeForConditionalGeneration
 from libmoe.model.build import build_model
+from tests.specs import run_spec
 
 MakeSpec = Callable[..., RunSpec]
 
@@ -36,19 +37,7 @@ def make_spec(volume: Path) -> MakeSpec:
         stage: str, settings: dict[str, Any] | None = None, init_from: Path | None = None, seed: int = 42
     ) -> RunSpec:
         layer = Layer("test", {"seed": seed, **(settings or {})})
-        return RunSpec(
-            config=resolve(stage, "tiny", [layer]).config,
-            provenance={},
-            data_dir=volume,
-            run_dir=volume / "run",
-            annotations=Annotations(name="none", index=volume / "none.arrow", sha256="", rows=1),
-            init_from=init_from,
-            resume_from=None,
-            accumulation_steps=1,
-            world=World(device="cpu", processes=1),
-            versions={},
-            hardware={},
-        )
+        return run_spec(resolve(stage, "tiny", [layer]).config, volume, volume / "run", init_from=init_from)
 
     return make
 

@@ -22,6 +22,7 @@ from entrypoint.sample.album import ALBUM, HERE
 from libmoe.config.annotations import CONVERSATIONS, ID, IMAGES, index_schema
 from libmoe.config.layers import assignment_layer, resolve
 from libmoe.config.run import Annotations, RunSpec, World
+from tests.specs import run_spec
 
 REPOSITORY = Path(__file__).parents[3]
 STAGES = {
@@ -73,11 +74,10 @@ def make_spec(
     run_dir.mkdir(parents=True, exist_ok=True)
     config = resolve(stage, "tiny", [assignment_layer(setting) for setting in settings]).config
     train = config.train
-    return RunSpec(
-        config=config,
-        provenance={},
-        data_dir=volume,
-        run_dir=run_dir,
+    return run_spec(
+        config,
+        volume,
+        run_dir,
         annotations=Annotations(
             name=config.data.annotations,
             index=volume / "index" / f"{config.data.annotations}.arrow",
@@ -88,8 +88,6 @@ def make_spec(
         resume_from=resume_from,
         accumulation_steps=train.global_batch_size // (train.micro_batch_size * processes),
         world=World(device="cpu", processes=processes),
-        versions={},
-        hardware={},
     )
 
 
