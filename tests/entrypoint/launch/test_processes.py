@@ -14,7 +14,8 @@ import pytest
 
 from entrypoint.launch import crew, processes
 from entrypoint.launch.nodes.alone import Alone
-from entrypoint.launch.verdict import RanksLostError
+from entrypoint.launch.nodes.interface import Report
+from entrypoint.launch.verdict import RanksLostError, Verdict
 from libmoe.config.errors import LibmoeError
 from libmoe.config.run import RunSpec, World
 
@@ -41,15 +42,34 @@ def spec(manifest: Callable[[], RunSpec]) -> RunSpec:
     return spec.model_copy(update={"world": World(device="cpu", processes=2)})
 
 
+class Followed(Alone):
+    """Tells when the launcher watches its ranks: from then on an interrupt is meant for them."""
+
+    def __init__(self, hang_minutes: float, followed: threading.Event) -> None:
+        super().__init__(hang_minutes)
+        self._followed = followed
+
+    def exchange(self, report: Report) -> Verdict | None:
+        self._followed.set()
+        return super().exchange(report)
+
+
 @pytest.fixture
-def train(monkeypatch: pytest.MonkeyPatch, spec: RunSpec) -> Callable[..., list[str]]:
+def followed() -> threading.Event:
+    return threading.Event()
+
+
+@pytest.fixture
+def train(
+    monkeypatch: pytest.MonkeyPatch, spec: RunSpec, followed: threading.Event
+) -> Callable[..., list[str]]:
     """Runs two ranks of a script; gives what they said."""
 
     def run(script: str, hang_minutes: float = 0, said: list[str] | None = None) -> list[str]:
         lines: list[str] = [] if said is None else said
         command = [sys.executable, "-c", RANK + script, str(spec.run_dir)]
         monkeypatch.setattr(crew, "rank_command", lambda run_dir: command)
-        processes.train_stage(spec, 0, Alone(hang_minutes), {}, lines.append)
+        processes.train_stage(spec, 0, Followed(hang_minutes, followed), {}, lines.append)
         return lines
 
     return run
@@ -164,14 +184,16 @@ def test_a_stopped_rank_is_the_one_that_holds_up_the_others(train: Callable[...,
         train(script, hang_minutes=0.01)
 
 
-def test_an_interrupt_is_passed_on_and_ends_in_try_again(train: Callable[..., list[str]]) -> None:
+def test_an_interrupt_is_passed_on_and_ends_in_try_again(
+    train: Callable[..., list[str]], followed: threading.Event
+) -> None:
     script = (
         "def save(*_): print('saved', flush=True); fail(75, 'INTERRUPTED', 'Saved at step 3.')\n"
         "signal.signal(signal.SIGTERM, save); print('ready', flush=True); time.sleep(60)"
     )
     said: list[str] = []
     with (
-        when(lambda: "ready" in said, interrupt),
+        when(lambda: "ready" in said and followed.is_set(), interrupt),
         pytest.raises(LibmoeError, match=r"Saved at step 3") as caught,
     ):
         train(script, said=said)
@@ -180,7 +202,7 @@ def test_an_interrupt_is_passed_on_and_ends_in_try_again(train: Callable[..., li
     assert said[-1] == "saved"
 
 
-def test_a_second_interrupt_ends_at_once(train: Callable[..., list[str]]) -> None:
+def test_a_second_interrupt_ends_at_once(train: Callable[..., list[str]], followed: threading.Event) -> None:
     """Ranks that would save for ten minutes."""
     script = (
         "signal.signal(signal.SIGTERM, lambda *_: print('saving', flush=True))\n"
@@ -189,7 +211,7 @@ def test_a_second_interrupt_ends_at_once(train: Callable[..., list[str]]) -> Non
     said: list[str] = []
     started = time.monotonic()
     with (
-        when(lambda: "ready" in said, interrupt),
+        when(lambda: "ready" in said and followed.is_set(), interrupt),
         when(lambda: "saving" in said, interrupt),
         pytest.raises(LibmoeError, match=r"Training was interrupted; .* continues") as caught,
     ):

@@ -240,7 +240,7 @@ def test_a_port_that_is_taken(nodes: Callable[[int], Nodes]) -> None:
 
 def test_a_node_that_comes_again_takes_its_old_place(nodes: Callable[[int], Nodes]) -> None:
     """Its first launcher was killed while node 0 still waited for others."""
-    three = nodes(3)
+    three, back = nodes(3), threading.Event()
 
     def train(rank: int) -> Any:
         if rank == 1:
@@ -248,8 +248,10 @@ def test_a_node_that_comes_again_takes_its_old_place(nodes: Callable[[int], Node
             first.close()
             time.sleep(0.6)
         if rank == 2:
-            time.sleep(1.2)
+            assert back.wait(10)
         link = three.meet(rank)
+        if rank == 1:
+            back.set()
         link.begin(three.spec)
         final = link.settle(None)
         link.close()
