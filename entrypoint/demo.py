@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from entrypoint.launch.curves import draw_losses
 from entrypoint.launch.run import Training
 from entrypoint.launch.world import choose_devices
 from entrypoint.prepare.events import Emit
+from entrypoint.report.page import write_report
 from entrypoint.sample import CAPTION_PROMPT, PHOTOS
 from entrypoint.sample.rows import sft_image
 from entrypoint.settings import RunSettings
@@ -41,19 +41,24 @@ class Caption:
 
 @dataclass(frozen=True)
 class Demo:
-    """Everything below one folder: ``hub/`` (what is served), ``data/`` (the volume), ``losses.png``."""
+    """Everything below one folder: ``hub/`` (what is served), ``data/`` (the volume), ``report.html``."""
 
     folder: Path
 
     @property
     def volume(self) -> Volume:
-        """The data volume; its ``runs/`` holds the stages."""
+        """The data volume."""
         return Volume(self.folder / "data")
 
     @property
-    def picture(self) -> Path:
-        """The loss curves."""
-        return self.folder / "losses.png"
+    def runs(self) -> Path:
+        """Holds a run folder a stage."""
+        return self.volume.root / "runs" / PRESET
+
+    @property
+    def page(self) -> Path:
+        """The report of all three stages."""
+        return self.folder / "report.html"
 
     def prepare(self, emit: Emit) -> int:
         """Fetches the sample from its own server; returns the number of artifacts that were not there yet."""
@@ -73,12 +78,11 @@ class Demo:
         return len(outcome.plan.missing)
 
     def train(self, say: Callable[[str], None]) -> list[RunSpec]:
-        """Trains what is not trained yet, with two ranks on the CPU, and draws the losses."""
+        """Trains what is not trained yet, with two ranks on the CPU, and writes the page about it."""
         settings = RunSettings(preset=PRESET)
         devices = choose_devices("cpu", RANKS)
-        runs = self.volume.root / "runs" / PRESET
-        specs = Training(settings, STAGES, self.volume, runs, devices).run(say)
-        draw_losses({spec.config.stage: spec.run_dir for spec in specs}, self.picture)
+        specs = Training(settings, STAGES, self.volume, self.runs, devices).run(say)
+        write_report(self.runs, self.page)
         return specs
 
     def captions(self, model: Path) -> list[Caption]:
@@ -117,5 +121,5 @@ def require_learned(captions: list[Caption]) -> None:
     if exact < ENOUGH:
         raise DataError(
             f"Only {exact} of {len(captions)} captions are exact, where {ENOUGH} are expected: "
-            "the training did not learn its data; see the loss curves and log.txt of each stage."
+            "the training did not learn its data; see report.html and log.txt of each stage."
         )

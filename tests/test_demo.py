@@ -33,7 +33,10 @@ def test_the_model_learns_its_photographs(demo: tuple[Path, dict[str, Any], str]
     assert list(stages) == ["pretrain", "pft", "sft"]
     assert stages["sft"]["first_loss"] >= 5 * stages["sft"]["last_loss"]
     assert all(stage["last_loss"] < stage["first_loss"] for stage in stages.values())
-    assert (folder / "losses.png").read_bytes().startswith(b"\x89PNG")
+    assert result["report"] == str(folder / "report.html")
+    page = (folder / "report.html").read_text()
+    assert [stage for stage in stages if f"<h2>{stage}</h2>" in page] == list(stages)
+    assert "Expert load" in page
 
 
 def test_every_stage_leaves_a_run_folder(demo: tuple[Path, dict[str, Any], str]) -> None:

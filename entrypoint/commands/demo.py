@@ -40,7 +40,7 @@ def command(folder: Path, as_json: bool) -> None:
                 "stages": stages,
                 "captions": [vars(caption) | {"exact": caption.exact} for caption in captions],
                 "exact": exact,
-                "losses": str(demo.picture),
+                "report": str(demo.page),
             }
         )
     else:
@@ -49,5 +49,5 @@ def command(folder: Path, as_json: bool) -> None:
         console.table("Captions", ("exact", "photograph", "truth", "model"), rows)
         console.say(f"{exact} of {len(captions)} captions are exact.")
         console.say(f"Model: {specs[-1].model_dir}")
-        console.say(f"Loss curves: {demo.picture}")
+        console.say(f"Report: {demo.page} (curves, expert load, settings; open it in a browser)")
     require_learned(captions)

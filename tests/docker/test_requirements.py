@@ -1,11 +1,16 @@
 """The lock files fit pyproject.toml, and every package in them is hashed."""
 
 import re
+import sys
 import tomllib
+from collections.abc import Iterable
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+
+from tests.test_architecture import imports
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -55,6 +60,28 @@ def test_the_locks_of_tools_fit_too() -> None:
 def test_a_requirement_that_the_locks_lack_is_noticed() -> None:
     versions = locked("base")
     assert unmet(["click>=99", "no-such-package"], versions) == ["click>=99", "no-such-package"]
+
+
+def uninstalled(files: Iterable[Path]) -> set[str]:
+    """Modules that the files import and no lock installs, whatever this environment happens to have."""
+    distributions = metadata.packages_distributions()
+    versions = locked("build", "base", "torch-cpu")
+    modules = {name.partition(".")[0] for file in files for name in imports(file)}
+    foreign = modules - sys.stdlib_module_names - {"entrypoint", "libmoe"}
+    return {
+        module
+        for module in foreign
+        if not any(canonical(name) in versions for name in distributions.get(module, [module]))
+    }
+
+
+def test_nothing_is_imported_that_the_locks_do_not_install(tmp_path: Path) -> None:
+    files = [file for package in ("entrypoint", "libmoe") for file in (ROOT / package).rglob("*.py")]
+    assert files
+    assert uninstalled(files) == set()
+    drawing = tmp_path / "drawing.py"
+    drawing.write_text("from matplotlib import pyplot\nimport numpy, pytest\n")
+    assert uninstalled([drawing]) == {"matplotlib", "pytest"}
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.stem)
