@@ -6,8 +6,8 @@ from html import escape
 
 from entrypoint.report.scale import Scale, short, spanning
 
-WIDTH, HEIGHT = 640, 230
-LEFT, RIGHT, TOP, BOTTOM = 56, 12, 10, 30
+WIDTH, HEIGHT = 460, 200
+LEFT, RIGHT, TOP, BOTTOM = 46, 10, 8, 24
 _BUCKETS = 320
 _FAR = 5
 
@@ -46,7 +46,8 @@ def chart(title: str, curves: Sequence[Curve], falls: bool = False) -> str:
     y = spanning(values, HEIGHT - BOTTOM, TOP, logarithmic)
     drawn = "".join(_line(line, x, y, number) for number, (_, line) in enumerate(series))
     legend = "".join(
-        f'<span class="key c{number}">{escape(curve.name)} <b>{short(curve.points[-1][1])}</b></span>'
+        f'<span class="key c{number}" title="in the last step">{escape(curve.name)} '
+        f"<b>{short(curve.points[-1][1])}</b></span>"
         for number, (curve, _) in enumerate(series)
     )
     return (
@@ -95,8 +96,9 @@ def _axes(x: Scale, y: Scale) -> str:
         for tick in y.ticks()
     )
     columns = "".join(
-        f'<text class="tick" x="{x(tick):.1f}" y="{HEIGHT - 10}" text-anchor="middle">{short(tick)}</text>'
+        f'<text class="tick" x="{x(tick):.1f}" y="{HEIGHT - 6}" text-anchor="middle">{short(tick)}</text>'
         for tick in (x.ticks() if x.high > x.low else [x.low])
         if tick == int(tick)
     )
-    return rows + columns
+    corner = f'<text class="tick" x="{LEFT - 6}" y="{HEIGHT - 6}" text-anchor="end">step</text>'
+    return rows + columns + corner

@@ -1,7 +1,8 @@
-"""Expert load over time as an SVG heat map: a row an expert, a column a sampled step."""
+"""Expert load over time as an SVG heat map: a row an expert, a column a sampled step or several."""
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 from itertools import groupby
 
@@ -13,23 +14,37 @@ _LEVELS = 4
 """Shades on each side of an even load; the last one is four times as much, or as little."""
 
 
+@dataclass(frozen=True)
+class Column:
+    """Samples that are drawn as one: from which step to which, and each expert's mean load."""
+
+    first: int
+    last: int
+    loads: Sequence[float]
+
+
 def heat_map(title: str, loads: Sequence[tuple[int, Sequence[float]]]) -> str:
     """A figure of (step, load of each expert), load in shares of all assignments."""
-    columns = _thinned(loads)
-    experts = len(columns[0][1])
-    width = (WIDTH - LEFT - RIGHT) / len(columns)
-    rows = "".join(_row(expert, columns, width) for expert in range(experts))
+    drawn = columns(loads)
+    experts = len(drawn[0].loads)
+    width = (WIDTH - LEFT - RIGHT) / len(drawn)
+    rows = "".join(_row(expert, drawn, width) for expert in range(experts))
     height = experts * _ROW + 20
-    first, last = columns[0][0], columns[-1][0]
     ends = (
-        f'<text class="tick" x="{LEFT}" y="{height - 4}">step {first}</text>'
-        f'<text class="tick" x="{WIDTH - RIGHT}" y="{height - 4}" text-anchor="end">{last}</text>'
+        f'<text class="tick" x="{LEFT}" y="{height - 4}">step {drawn[0].first}</text>'
+        f'<text class="tick" x="{WIDTH - RIGHT}" y="{height - 4}" text-anchor="end">{drawn[-1].last}</text>'
     )
     return (
         f"<figure><figcaption>{escape(title)}</figcaption>"
         f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}">'
         f"{rows}{ends}</svg></figure>"
     )
+
+
+def key() -> str:
+    """What the shades mean."""
+    cells = "".join(f'<i class="{_shade(shade)}"></i>' for shade in range(-_LEVELS, _LEVELS + 1))
+    return f'<span class="shades">a quarter or less {cells} four times or more</span>'
 
 
 def level(load: float, experts: int) -> int:
@@ -43,28 +58,44 @@ def level(load: float, experts: int) -> int:
     return max(-_LEVELS, min(_LEVELS, round(2 * math.log2(load * experts))))
 
 
-def _row(expert: int, columns: Sequence[tuple[int, Sequence[float]]], width: float) -> str:
+def columns(loads: Sequence[tuple[int, Sequence[float]]]) -> list[Column]:
+    """At most some dozens for any number of samples, so that none goes unseen."""
+    size = -(-len(loads) // _COLUMNS)
+    groups = [loads[first : first + size] for first in range(0, len(loads), size)]
+    return [
+        Column(
+            group[0][0],
+            group[-1][0],
+            [sum(one) / len(group) for one in zip(*(load for _, load in group), strict=True)],
+        )
+        for group in groups
+    ]
+
+
+def _row(expert: int, drawn: Sequence[Column], width: float) -> str:
     """Neighbours of one shade become one cell."""
     y = expert * _ROW
     cells = [f'<text class="tick" x="{LEFT - 6}" y="{y + 11}" text-anchor="end">{expert}</text>']
-    numbered = enumerate(columns)
-    for shade, run in groupby(numbered, lambda one: level(one[1][1][expert], len(one[1][1]))):
+    start = 0
+    for shade, run in groupby(drawn, lambda column: level(column.loads[expert], len(column.loads))):
         members = list(run)
-        start, (step, load) = members[0][0], members[0][1]
-        until = members[-1][1][0]
-        when = f"step {step}" if step == until else f"steps {step} to {until}"
         cells.append(
             f'<rect class="{_shade(shade)}" x="{LEFT + start * width:.1f}" y="{y}" '
             f'width="{len(members) * width:.1f}" height="{_ROW - 1}">'
-            f"<title>expert {expert}, {when}: {load[expert]:.1%}</title></rect>"
+            f"<title>expert {expert}, {_when(members)}: {_mean(expert, members):.1%}</title></rect>"
         )
+        start += len(members)
     return "".join(cells)
+
+
+def _when(members: Sequence[Column]) -> str:
+    first, last = members[0].first, members[-1].last
+    return f"step {first}" if first == last else f"steps {first} to {last}"
+
+
+def _mean(expert: int, members: Sequence[Column]) -> float:
+    return sum(column.loads[expert] for column in members) / len(members)
 
 
 def _shade(shade: int) -> str:
     return "even" if shade == 0 else f"{'more' if shade > 0 else 'less'} s{abs(shade)}"
-
-
-def _thinned(loads: Sequence[tuple[int, Sequence[float]]]) -> list[tuple[int, Sequence[float]]]:
-    every = -(-len(loads) // _COLUMNS)
-    return list(loads[::every])

@@ -1,6 +1,6 @@
 """A run as one HTML page that needs nothing beside itself, light or dark as its reader likes."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -10,9 +10,9 @@ from string import Template
 from entrypoint import console
 from entrypoint.prepare.screen.speed import duration
 from entrypoint.report.curves import Curve, chart
-from entrypoint.report.heat import heat_map
+from entrypoint.report.heat import heat_map, key
 from entrypoint.report.stage import StageRun, read_stages
-from libmoe.config.layers import flatten
+from entrypoint.report.tables import given, tables
 
 _FALLING = 3
 """The first panels show what may fall by powers of ten."""
@@ -33,47 +33,74 @@ def write_report(run: Path, output: Path) -> Path:
 
 def render(stages: Sequence[StageRun]) -> str:
     """The page as text."""
-    config = stages[-1].spec.config
+    spec = stages[-1].spec
+    names = ", ".join(one.spec.config.stage for one in stages)
+    folder = spec.run_dir if len(stages) == 1 else spec.run_dir.parent
+    world = f"{spec.world.size} {'rank' if spec.world.size == 1 else 'ranks'} on {spec.world.device}"
+    machine = ", ".join([world, *filter(None, [spec.hardware.get("devices")])])
     template = Template((resources.files("entrypoint.report") / "page.html").read_text())
     return template.substitute(
-        title=escape(f"libmoe run: {config.preset} / {', '.join(one.spec.config.stage for one in stages)}"),
-        subtitle=escape(f"{config.moe.name} routing, seed {config.seed}, in {stages[-1].spec.run_dir}"),
+        title=escape(f"libmoe run: {spec.config.preset} / {names}"),
+        subtitle=escape(f"{spec.config.moe.name} routing, seed {spec.config.seed}; {machine}; {folder}"),
+        overview=_overview(stages) if len(stages) > 1 else "",
         stages="\n".join(_stage(stage) for stage in stages),
+    )
+
+
+def _overview(stages: Sequence[StageRun]) -> str:
+    """A row a stage, which leads to its section."""
+    rows = "".join(
+        f'<tr><td><a href="#{stage.spec.config.stage}">{stage.spec.config.stage}</a></td>'
+        f"<td>{stage.state}</td><td>{_first_loss(stage)} → {_last_loss(stage)}</td>"
+        f"<td>{duration(stage.seconds)}</td></tr>"
+        for stage in stages
+    )
+    return (
+        '<table class="overview"><tr><th>stage</th><th></th><th>loss</th><th>time in steps</th></tr>'
+        f"{rows}</table>"
     )
 
 
 def _stage(stage: StageRun) -> str:
     config = stage.spec.config
-    state = "finished" if stage.done else "not finished"
-    words = f"{state} at step {stage.steps[-1]['step']}, trains {', '.join(config.train.trainable)}"
+    words = (
+        f"{stage.state}; trains {', '.join(config.train.trainable)}; "
+        f"{stage.spec.annotations.name}, {stage.spec.annotations.rows:,} rows"
+    )
+    asked = given(stage)
     return (
-        f"<section><h2>{escape(config.stage)}</h2>"
-        f'<p class="faint">{escape(words)}; {escape(stage.spec.annotations.name)},'
-        f" {stage.spec.annotations.rows} rows</p>"
-        f"{_cards(stage)}{_curves(stage)}{_loads(stage)}{_tables(stage)}</section>"
+        f'<section id="{config.stage}"><h2>{config.stage}</h2>'
+        f'<p class="faint">{escape(words)}{escape(f"; set for this run: {asked}" if asked else "")}</p>'
+        f"{_cards(stage)}{_curves(stage)}{_loads(stage)}{tables(stage)}</section>"
     )
 
 
 def _cards(stage: StageRun) -> str:
-    steps = stage.steps
-    seconds = sum(step["seconds"] for step in steps)
-    images = sum(step["images"] for step in steps)
+    images = sum(step["images"] for step in stage.steps)
     figures = {
-        "steps": str(steps[-1]["step"]),
-        "first loss": f"{steps[0]['loss']:.4g}",
-        "last loss": f"{steps[-1]['loss']:.4g}",
-        "time in steps": duration(seconds),
-        "tokens/s, median": f"{median(step['tokens_per_s'] for step in steps):,.0f}",
-        "images/s, mean": f"{images / seconds:,.1f}",
+        "steps": f"{stage.steps[-1]['step']:,}",
+        "first loss": _first_loss(stage),
+        "last loss": _last_loss(stage),
+        "time in steps": duration(stage.seconds),
+        "tokens/s, median": f"{median(step['tokens_per_s'] for step in stage.steps):,.0f}",
+        "images/s, mean": f"{images / stage.seconds:,.1f}",
         **_utilization(stage),
-        "memory of a rank": console.size(max(step["memory_bytes"] for step in steps)),
-        "ranks": f"{stage.spec.world.size} {stage.spec.world.device}",
+        "peak of a rank": console.size(max(step["memory_bytes"] for step in stage.steps)),
+        "rows left out": f"{stage.rows_left_out:,}",
     }
     cards = "".join(
         f'<div class="card"><b>{escape(value)}</b><span>{escape(name)}</span></div>'
         for name, value in figures.items()
     )
     return f'<div class="cards">{cards}</div>'
+
+
+def _first_loss(stage: StageRun) -> str:
+    return f"{stage.steps[0]['loss']:.4g}"
+
+
+def _last_loss(stage: StageRun) -> str:
+    return f"{stage.steps[-1]['loss']:.4g}"
 
 
 def _utilization(stage: StageRun) -> dict[str, str]:
@@ -84,7 +111,7 @@ def _utilization(stage: StageRun) -> dict[str, str]:
 def _curves(stage: StageRun) -> str:
     losses = [stage.curve("loss")]
     if stage.curve("balance_loss").points:
-        losses.append(stage.curve("lm_loss", "language model"))
+        losses.append(stage.curve("lm_loss", "lm"))
     panels = [
         ("Loss", losses),
         ("Auxiliary losses", [stage.curve("balance_loss", "balance"), stage.curve("z_loss", "z")]),
@@ -110,29 +137,5 @@ def _loads(stage: StageRun) -> str:
     maps = [heat_map(layer, loads) for layer in stage.layers if (loads := stage.loads(layer))]
     if not maps:
         return ""
-    note = "Assignments that each expert got in sampled steps: blue less, orange more than an even share."
-    return f'<h3>Expert load</h3><p class="faint">{note}</p><div class="charts">{"".join(maps)}</div>'
-
-
-def _tables(stage: StageRun) -> str:
-    spec = stage.spec
-    settings = flatten(spec.config.model_dump(mode="json"))
-    rows = ((key, value, spec.provenance.get(key, "")) for key, value in settings.items())
-    made_with = {**spec.versions, **spec.hardware, **_origin(stage)}
-    return _details("Settings, and where each came from", rows) + _details(
-        "Made with", ((key, value) for key, value in made_with.items())
-    )
-
-
-def _origin(stage: StageRun) -> Mapping[str, object]:
-    spec = stage.spec
-    return {
-        "annotations sha256": spec.annotations.sha256,
-        "started from": spec.init_from or "base weights",
-        "accumulation steps": spec.accumulation_steps,
-    }
-
-
-def _details(title: str, rows: Iterable[Sequence[object]]) -> str:
-    lines = "".join(f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows)
-    return f"<details><summary>{escape(title)}</summary><table>{lines}</table></details>"
+    note = "a row an expert, a column a sampled step; its share of the assignments, next to an even one:"
+    return f'<h3>Expert load</h3><p class="faint">{note} {key()}</p><div class="charts">{"".join(maps)}</div>'

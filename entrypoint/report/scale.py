@@ -30,7 +30,7 @@ class Scale:
             steps = (1, 2, 5) if len(powers) <= 3 else (1,)
             candidates = [step * 10.0**power for power in powers for step in steps]
             return [tick for tick in candidates if self.low <= tick <= self.high]
-        step = _round_up((self.high - self.low) / _TICKS)
+        step = _round((self.high - self.low) / _TICKS)
         first = math.ceil(self.low / step)
         return [number * step for number in range(first, math.floor(self.high / step + 1e-9) + 1)]
 
@@ -60,6 +60,7 @@ def short(value: float) -> str:
     return f"{value:.4g}"
 
 
-def _round_up(step: float) -> float:
+def _round(step: float) -> float:
+    """1, 2 or 5 times a power of ten, hardly below the step."""
     power = 10.0 ** math.floor(math.log10(step))
-    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= step * (1 - 1e-9))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= step * 0.75)

@@ -13,12 +13,14 @@ from libmoe.config.stages import STAGES
 
 @dataclass(frozen=True)
 class StageRun:
-    """One stage's manifest, steps and router samples."""
+    """One stage's manifest, steps, router samples and rows that it went without."""
 
     spec: RunSpec
     steps: list[dict[str, Any]]
     router: list[dict[str, Any]]
     """``{"step", "layers": {path: figures}}``; empty where the model has no experts."""
+    skipped: list[dict[str, Any]]
+    """``{"step", "number", "row", "reason"}``; step 0: left out of the whole run."""
 
     @property
     def done(self) -> bool:
@@ -40,6 +42,21 @@ class StageRun:
         """Paths of the layers with experts."""
         return list(self.router[-1]["layers"]) if self.router else []
 
+    @property
+    def rows_left_out(self) -> int:
+        """Rows that some step or the whole run went without."""
+        return len({one["number"] for one in self.skipped})
+
+    @property
+    def seconds(self) -> float:
+        """That its steps took."""
+        return sum(step["seconds"] for step in self.steps)
+
+    @property
+    def state(self) -> str:
+        """Whether it finished, and where it is."""
+        return f"{'finished' if self.done else 'not finished'} at step {self.steps[-1]['step']:,}"
+
 
 def read_stages(run: Path) -> list[StageRun]:
     """The stages below a run folder, or the one stage that it is.
@@ -57,5 +74,8 @@ def read_stages(run: Path) -> list[StageRun]:
 
 def _read(folder: Path) -> StageRun:
     return StageRun(
-        RunSpec.read(folder / "run.json"), read_metrics(folder), read_lines(folder / "router.jsonl")
+        RunSpec.read(folder / "run.json"),
+        read_metrics(folder),
+        read_lines(folder / "router.jsonl"),
+        read_lines(folder / "skipped.jsonl"),
     )

@@ -2,7 +2,9 @@
 
 import json
 import math
+import random
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -14,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entrypoint.report.curves import Curve, buckets, chart
-from entrypoint.report.heat import heat_map, level
+from entrypoint.report.heat import columns, heat_map, level
 from entrypoint.report.page import write_report
 from entrypoint.report.scale import spanning
 from tests.entrypoint.conftest import Manifest
@@ -74,7 +76,7 @@ def test_the_page_shows_figures_curves_loads_and_settings(run: Path) -> None:
     for svg in re.findall(r"<svg.*?</svg>", page, re.DOTALL):
         ElementTree.fromstring(svg)
         assert "nan" not in svg
-    assert not re.search(r"(src|href)=|https?://|@import", page), "the page needs something beside itself"
+    assert not re.search(r"src=|href=.[^#]|https?://|@import", page), "the page needs something beside itself"
 
 
 def test_the_mfu_is_shown_where_it_is_known(run: Path, tmp_path: Path) -> None:
@@ -86,11 +88,54 @@ def test_the_mfu_is_shown_where_it_is_known(run: Path, tmp_path: Path) -> None:
     assert "share of the GPUs&#x27; peak" in page
 
 
-def test_a_folder_of_stages_becomes_one_page(run: Path, tmp_path: Path) -> None:
+def test_a_folder_of_stages_becomes_one_page_that_leads_to_each(run: Path, tmp_path: Path) -> None:
     above = tmp_path / "above"
     above.mkdir()
     run.rename(above / "pretrain")
-    assert "<h2>pretrain</h2>" in write_report(above, tmp_path / "page.html").read_text()
+    shutil.copytree(above / "pretrain", above / "sft")
+    manifest = (above / "sft/run.json").read_text()
+    (above / "sft/run.json").write_text(manifest.replace('"stage": "pretrain"', '"stage": "sft"'))
+    page = write_report(above, tmp_path / "page.html").read_text()
+    assert re.findall(r"<h2>(\w+)</h2>", page) == ["pretrain", "sft"]
+    targets = re.findall(r'href="(.*?)"', page)
+    assert targets == ["#pretrain", "#sft"]
+    assert all(f'id="{target[1:]}"' in page for target in targets)
+
+
+def test_rows_that_were_left_out_are_counted_and_named(run: Path, tmp_path: Path) -> None:
+    assert "Rows left out" not in write_report(run, tmp_path / "page.html").read_text()
+    always = [{"step": 0, "number": n, "row": f"row-{n}", "reason": f"{n}.jpg is empty"} for n in range(60)]
+    once = {"step": 7, "number": 3, "row": "row-3", "reason": "does not decode"}
+    lines = [json.dumps(one) + "\n" for one in [once, *always]]
+    (run / "skipped.jsonl").write_text("".join(lines))
+    page = write_report(run, tmp_path / "page.html").read_text()
+    assert "<b>60</b><span>rows left out</span>" in page
+    assert "<td>row-3</td><td>step 7</td><td>does not decode</td>" in page
+    assert "<td>row-9</td><td>always</td><td>9.jpg is empty</td>" in page
+    assert "11 more" in page
+
+
+def test_settings_of_this_run_stand_at_its_top(run: Path, tmp_path: Path) -> None:
+    page = write_report(run, tmp_path / "page.html").read_text()
+    assert "set for this run: train.learning_rate=0.25</p>" in page
+
+
+def test_a_long_run_of_a_deep_model_stays_a_small_page(run: Path, tmp_path: Path) -> None:
+    """27 layers of 6 experts, sampled 600 times in 30,000 steps, no two samples alike."""
+    noise = random.Random(1)
+    steps = [step(n, balance_loss=noise.random(), z_loss=1.0, mfu=0.4) for n in range(1, 30_001)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(one) + "\n" for one in steps))
+
+    def layers() -> dict[str, object]:
+        loads = ([noise.random() for _ in range(6)] for _ in range(27))
+        return {
+            f"layer.{n}": {"tokens": 9, "load": [x / sum(load) for x in load]} for n, load in enumerate(loads)
+        }
+
+    lines = [json.dumps({"step": n * 50 + 1, "layers": layers()}) for n in range(600)]
+    (run / "router.jsonl").write_text("\n".join(lines) + "\n")
+    page = write_report(run, tmp_path / "page.html")
+    assert page.stat().st_size < 1_000_000
 
 
 def test_a_run_that_a_kill_cut_short_is_shown(run: Path, tmp_path: Path) -> None:
@@ -162,3 +207,10 @@ def test_a_heat_map_names_steps_and_shares() -> None:
     drawn = heat_map("layer", [(1, [0.5, 0.5]), (11, [0.5, 0.5]), (21, [0.9, 0.1])])
     assert "expert 0, steps 1 to 11: 50.0%" in drawn
     assert "expert 1, step 21: 10.0%" in drawn
+
+
+def test_many_samples_become_few_columns_that_miss_none() -> None:
+    drawn = columns([(n, [float(n == 501), float(n != 501)]) for n in range(1000)])
+    assert len(drawn) <= 80
+    assert (drawn[0].first, drawn[-1].last) == (0, 999)
+    assert sum(column.loads[0] > 0 for column in drawn) == 1
