@@ -55,7 +55,7 @@ def _changes(forecast: Forecast) -> Iterator[Change]:
     ]
     if train.zero.stage < 3:
         single.append({"zero.stage": 3})
-    if not train.zero.offload_optimizer:
+    if train.zero.stage and not train.zero.offload_optimizer:
         single.append({"zero.offload_optimizer": True})
     yield from ({"micro_batch_size": micro} for micro in shares)
     yield from single

@@ -7,12 +7,14 @@ from entrypoint.launch import provenance
 from entrypoint.launch.batch import accumulation_steps
 from entrypoint.launch.world import Devices
 from entrypoint.volume import Volume
+from libmoe.config.algorithms import check_routing
 from libmoe.config.annotations import META_ROWS, META_SHA256
+from libmoe.config.counting import anatomy
 from libmoe.config.errors import ConfigError, DataError
 from libmoe.config.layers import Resolved
 from libmoe.config.placement import check_placement
 from libmoe.config.run import Annotations, RunSpec
-from libmoe.config.schema import RunConfig, TrainConfig
+from libmoe.config.schema import MoEConfig, RunConfig, TrainConfig
 from libmoe.config.stages import STAGES
 
 
@@ -30,6 +32,10 @@ def plan_stage(
     _check_skipping(config.train)
     _check_wandb(resolved)
     check_placement(config.model, config.moe)
+    check_routing(config.moe)
+    _check_plugin(config.moe)
+    _check_length(config)
+    volume.require()
     _check_base(config, volume)
     return RunSpec(
         config=config,
@@ -56,13 +62,19 @@ def check_start(spec: RunSpec) -> None:
     Raises:
         ConfigError: it is not; says which stage makes it.
     """
-    if spec.init_from is not None and not (spec.init_from / "config.json").is_file():
-        stage = spec.config.stage
-        previous = STAGES[STAGES.index(stage) - 1]
+    if spec.init_from is None or (spec.init_from / "config.json").is_file():
+        return
+    stage = spec.config.stage
+    if spec.init_from != _previous_model(spec.run_dir.parent, stage):
         raise ConfigError(
-            f"Stage {stage} starts from the model of stage {previous}, which is not at {spec.init_from}: "
-            f"run `libmoe train --stage {previous}` first, or name a model with --init-from."
+            f"--init-from {spec.init_from} holds no model, which is a folder with a config.json: "
+            "name a stage's model/ or one of its checkpoints."
         )
+    previous = STAGES[STAGES.index(stage) - 1]
+    raise ConfigError(
+        f"Stage {stage} starts from the model of stage {previous}, which is not at {spec.init_from}: "
+        f"run `libmoe train --stage {previous}` first, or name a model with --init-from."
+    )
 
 
 def _check_skipping(train: TrainConfig) -> None:
@@ -70,6 +82,22 @@ def _check_skipping(train: TrainConfig) -> None:
         raise ConfigError(
             "train.guard.nan = skip is exact only with train.precision = bf16 and ZeRO 1 to 3: "
             "choose these, or --set train.guard.nan=stop."
+        )
+
+
+def _check_plugin(moe: MoEConfig) -> None:
+    if moe.name != "none" and (moe.plugin or "").endswith(".py") and not Path(str(moe.plugin)).is_file():
+        raise ConfigError(f"moe.plugin names the file {moe.plugin}, which is not there: correct the path.")
+
+
+def _check_length(config: RunConfig) -> None:
+    try:
+        image = anatomy(config.model, config.moe).image_tokens
+    except ConfigError:  # a backbone whose parts are not known without transformers
+        return
+    if config.data.max_length <= image:
+        raise ConfigError(
+            f"data.max_length is {config.data.max_length}, but an image alone is {image} tokens: raise it."
         )
 
 
@@ -119,5 +147,6 @@ def _check_base(config: RunConfig, volume: Volume) -> None:
         if not (volume.root / "models" / name).is_dir():
             raise DataError(
                 f"The volume {volume.root} does not hold models/{name}, which the model is built from: "
-                f"run `libmoe prepare --stage {config.stage} --preset {config.preset}` first."
+                f"run `libmoe prepare --stage {config.stage} --preset {config.preset} "
+                f"--data-dir {volume.root}` first."
             )

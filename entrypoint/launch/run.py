@@ -9,7 +9,7 @@ from entrypoint.launch.attempt import Attempt
 from entrypoint.launch.fit import check_memory_fits
 from entrypoint.launch.forecast import ASSUMED_MFU, Forecast
 from entrypoint.launch.nodes.settings import Place
-from entrypoint.launch.plan import plan_stage
+from entrypoint.launch.plan import check_start, plan_stage
 from entrypoint.launch.restarts import Restarts
 from entrypoint.launch.resume import check_fits, choose_checkpoint
 from entrypoint.launch.verdict import RanksLostError
@@ -42,7 +42,9 @@ class Training:
 
     def plan(self) -> Iterator[Forecast]:
         """What each stage would take, in order, from where it would go on."""
-        for spec in self._specs():
+        for position, spec in enumerate(self._specs()):
+            if self.init_from and not position and not folder.is_done(spec):
+                check_start(spec)
             yield self.forecast(spec if folder.is_done(spec) else self._resumed(spec))
 
     def forecast(self, spec: RunSpec) -> Forecast:
@@ -74,6 +76,8 @@ class Training:
         for spec in specs:
             folder.check_continues(spec)
         self.check_memory(map(self.forecast, specs), say)
+        if not folder.is_done(specs[0]):  # the others start from what those before them leave
+            check_start(specs[0])
         for spec in specs:
             self._stage(spec, say)
         return specs

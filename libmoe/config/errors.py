@@ -60,9 +60,15 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """
     names = sorted(known)
     meant = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    meant = meant or [name for name in names if word and word.lower() in (name.lower(), _initials(name))]
     meant = meant or [name for name in names if word and word.lower() in name.lower()][:_FEW]
     guess = f"did you mean {' or '.join(map(repr, meant))}?"
     if len(names) > _FEW:
         return guess if meant else f"known are {', '.join(names[:_FEW])} and {len(names) - _FEW} more."
     listed = ", ".join(names)
     return f"{guess} Known: {listed}." if meant else f"known are {listed}."
+
+
+def _initials(name: str) -> str:
+    """``lr`` for ``learning_rate``."""
+    return "".join(part[:1] for part in name.split("_"))

@@ -1,7 +1,7 @@
 """Settings come in layers; a later layer wins, and every value remembers which layer it came from."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -52,6 +52,7 @@ def resolve(stage: str, preset: str, overrides: list[Layer]) -> Resolved:
     provenance: dict[str, str] = {"stage": "command line", "preset": "command line"}
     for layer in layers:
         _check_keys(layer.values, RunConfig, layer.origin)
+        _check_chosen(layer, stage=stage, preset=preset)
         _merge(merged, layer, layer.values, provenance, "")
     try:
         config = RunConfig.model_validate(merged)
@@ -111,15 +112,40 @@ def _preset_layers(preset: str, stage: str) -> list[Layer]:
 def _check_keys(values: Mapping[str, Any], model: type[BaseModel], origin: str, prefix: str = "") -> None:
     for key, value in values.items():
         if key not in model.model_fields:
-            raise ConfigError(
-                f"Unknown setting {prefix + key!r} ({origin}): {nearest(key, model.model_fields)}"
-            )
+            raise ConfigError(f"Unknown setting {prefix + key!r} ({origin}): {_meant(key, model)}")
         inner = _submodel(model.model_fields[key].annotation)
         if inner is None:
             continue
         if not isinstance(value, Mapping):
             raise ConfigError(f"Setting {prefix + key!r} ({origin}) holds several settings; set one of them.")
         _check_keys(value, inner, origin, f"{prefix}{key}.")
+
+
+def _meant(key: str, model: type[BaseModel]) -> str:
+    """Advice about a name that ``model`` does not have: another part of the settings may."""
+    elsewhere = [name for name in _names(RunConfig) if name.rpartition(".")[2] == key]
+    if elsewhere:
+        return f"did you mean {' or '.join(map(repr, elsewhere))}?"
+    return nearest(key, model.model_fields)
+
+
+def _names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for key, field in model.model_fields.items():
+        inner = _submodel(field.annotation)
+        if inner is None:
+            yield prefix + key
+        else:
+            yield from _names(inner, f"{prefix}{key}.")
+
+
+def _check_chosen(layer: Layer, **chosen: str) -> None:
+    """What decides which files are read cannot be said in one of them."""
+    for key, value in chosen.items():
+        if layer.values.get(key, value) != value:
+            raise ConfigError(
+                f"Setting {key!r} ({layer.origin}) is {layer.values[key]!r}, but {value} was chosen: "
+                f"give it with --{key}."
+            )
 
 
 def _submodel(annotation: Any) -> type[BaseModel] | None:
@@ -155,9 +181,13 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _first_problem(error: ValidationError, provenance: Mapping[str, str]) -> str:
     problem = error.errors()[0]
-    key = ".".join(str(part) for part in problem["loc"])
-    origin = provenance.get(key)
+    parts = [str(part) for part in problem["loc"]]
+    key = ".".join(parts)
     if problem["type"] == "missing":
         return f"Setting {key!r} has no value: give it with --set {key}=... or in --config."
-    came_from = f" (from {origin})" if origin else ""
-    return f"Setting {key!r}{came_from} is wrong: {problem['msg']}; got {problem['input']!r}."
+    message = problem["msg"].removeprefix("Value error, ")
+    if isinstance(problem["input"], Mapping):  # settings that do not fit each other
+        return f"Setting {key!r} is wrong: {message}."
+    whole = ".".join(part for part in parts if not part.isdigit())  # an entry of a list came with the list
+    came_from = f" (from {provenance[whole]})" if whole in provenance else ""
+    return f"Setting {key!r}{came_from} is wrong: {message}; got {problem['input']!r}."

@@ -64,15 +64,26 @@ def layers_with_experts(moe: "MoEConfig", part: Literal["vision", "language"], c
 
 
 def tower_depth(built: int, feature_layer: int) -> int:
-    """How many of a tower's layers are computed: those before the hidden state that is read."""
-    return feature_layer if feature_layer >= 0 else built + 1 + feature_layer
+    """How many of a tower's layers are computed: those before the hidden state that is read.
+
+    Raises:
+        ConfigError: the tower has no such hidden state.
+    """
+    depth = feature_layer if feature_layer >= 0 else built + 1 + feature_layer
+    if not 0 <= depth <= built:
+        raise ConfigError(
+            f"model.vision_feature_layer is {feature_layer}, but the tower has {built} layers: "
+            f"choose -{built + 1} to {built}, or -2, which most models read."
+        )
+    return depth
 
 
 def check_placement(model: "ModelConfig", moe: "MoEConfig") -> None:
-    """Whether ``moe.layers`` names layers that there are, as far as the settings say how many.
+    """Whether ``moe.layers`` and ``model.vision_feature_layer`` name layers that there are, as far as the
+    settings say how many.
 
     Raises:
-        ConfigError: see ``layers_with_experts``.
+        ConfigError: see ``layers_with_experts`` and ``tower_depth``.
     """
     built = model.vision.config.get("num_hidden_layers")
     spoken = model.language.config.get("num_hidden_layers")

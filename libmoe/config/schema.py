@@ -9,19 +9,22 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from pydantic_core import PydanticCustomError
 
 from libmoe.config import algorithms
+from libmoe.config.backbone import Backbone
 from libmoe.config.placement import LayerChoice
 
 PositiveInt = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
 
 Stage = Literal["pretrain", "pft", "sft"]
 Part = Literal["vision", "connector", "language"]
+Parts = Annotated[tuple[Part, ...], Field(min_length=1)]
 Compat = Literal["published", "upstream"]
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class BackboneConfig(_Settings):
@@ -31,7 +34,7 @@ class BackboneConfig(_Settings):
         None, description="Folder `<org>/<name>` under `<data>/models`; unset: random initialisation."
     )
     licence: str | None = Field(None, description="Of the weights, as a saved model's card repeats it.")
-    config: dict[str, Any] = Field(
+    config: Backbone = Field(
         description="The transformers configuration: `model_type` and the sizes that the weights must have."
     )
 
@@ -44,6 +47,7 @@ class ModelConfig(_Settings):
     tokenizer: str = Field(description="Folder `<org>/<name>` under `<data>/models` with the tokenizer.")
     scales: tuple[PositiveInt, ...] = Field(
         (1, 3),
+        min_length=1,
         description="Multi-scale features (S2, arXiv:2403.13043): multiples of the tower's size.",
     )
     vision_feature_layer: int = Field(
@@ -53,7 +57,7 @@ class ModelConfig(_Settings):
     image_mean: tuple[Fraction, Fraction, Fraction] = Field(
         (0.5, 0.5, 0.5), description="Colour (of 0 to 1) that the tower was trained to see as zero."
     )
-    image_std: tuple[Fraction, Fraction, Fraction] = Field(
+    image_std: tuple[Positive, Positive, Positive] = Field(
         (0.5, 0.5, 0.5), description="What a colour's distance from the mean is divided by."
     )
     attention: Literal["sdpa", "flash_attention_2", "eager"] = Field(
@@ -85,7 +89,7 @@ class MoEConfig(_Settings):
     )
     experts: PositiveInt = 6
     top_k: PositiveInt = 3
-    where: Annotated[tuple[Part, ...], Field(min_length=1)] = ("vision", "connector")
+    where: Parts = ("vision", "connector")
     layers: MoELayersConfig = MoELayersConfig()
     balance_coefficient: NonNegative = Field(
         default=0.01, description="Weight of the balance loss; aux_free's own default is 0.0001."
@@ -183,6 +187,18 @@ class ZeroConfig(_Settings):
     offload_optimizer: bool = False
     offload_parameters: bool = False
 
+    @model_validator(mode="after")
+    def _offloads_what_it_partitions(self) -> "ZeroConfig":
+        for part, least in (("optimizer", 1), ("parameters", 3)):
+            if getattr(self, f"offload_{part}") and self.stage < least:
+                raise PydanticCustomError(
+                    "offload",
+                    "ZeRO {stage} does not partition {part}, so that it cannot offload them: set "
+                    "train.zero.stage={least} or train.zero.offload_{part}=false",
+                    {"stage": self.stage, "part": part, "least": least},
+                )
+        return self
+
 
 class GuardConfig(_Settings):
     """When a loss says that training has gone wrong."""
@@ -206,8 +222,8 @@ class GuardConfig(_Settings):
 class TrainConfig(_Settings):
     """How the weights change: optimizer, schedule, batch, precision, checkpoints."""
 
-    trainable: tuple[Part, ...]
-    learning_rate: Annotated[float, Field(gt=0)]
+    trainable: Parts
+    learning_rate: Positive
     weight_decay: NonNegative = 0.0
     warmup_ratio: Fraction = 0.03
     scheduler: Literal["cosine", "linear", "constant"] = "cosine"

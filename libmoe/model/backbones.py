@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import AutoConfig, PreTrainedConfig
 
-from libmoe.config.errors import ConfigError
+from libmoe.config.errors import ConfigError, nearest
 from libmoe.config.schema import BackboneConfig
 
 _NOT_ARCHITECTURE = (
@@ -19,6 +19,9 @@ _NOT_ARCHITECTURE = (
     "_name_or_path",
 )
 
+_OLDER_NAMES = ("rope_theta", "partial_rotary_factor")
+"""Which transformers still takes, and keeps in ``rope_parameters``."""
+
 
 def backbone_config(settings: BackboneConfig, shipped: Mapping[str, Any]) -> PreTrainedConfig:
     """What the weights' own ``config.json`` says (such as its position scaling), then what the settings say.
@@ -28,13 +31,15 @@ def backbone_config(settings: BackboneConfig, shipped: Mapping[str, Any]) -> Pre
             empty where there is none.
 
     Raises:
-        ConfigError: the model type is unknown, or is not the weights' own.
+        ConfigError: the model type or a setting is unknown, or is not the weights' own.
     """
     model_type = settings.config.get("model_type")
     values = {**_own_part(shipped, model_type, settings.weights), **settings.config}
     kept = {key: value for key, value in values.items() if key not in (*_NOT_ARCHITECTURE, "model_type")}
     try:
-        return AutoConfig.for_model(model_type, **kept)
+        made = AutoConfig.for_model(model_type, **kept)
+        _check_names(settings.config, AutoConfig.for_model(model_type))
+        return made
     except ValueError as error:
         raise ConfigError(
             f"transformers cannot make a {model_type!r} configuration of the preset: {error}"
@@ -45,6 +50,16 @@ def shipped_config(folder: Path | None) -> dict[str, Any]:
     """The ``config.json`` in a folder of weights; empty where there is none."""
     path = folder / "config.json" if folder is not None else None
     return json.loads(path.read_text()) if path is not None and path.is_file() else {}
+
+
+def _check_names(given: Mapping[str, Any], usual: PreTrainedConfig) -> None:
+    """transformers keeps a name that it does not know, and nothing reads it."""
+    for name in given:
+        if not hasattr(usual, name) and name not in _OLDER_NAMES:
+            raise ConfigError(
+                f"Unknown setting {name!r} of a {usual.model_type!r} configuration: "
+                f"{nearest(name, usual.to_dict())}"
+            )
 
 
 def _own_part(shipped: Mapping[str, Any], model_type: str | None, weights: str | None) -> Mapping[str, Any]:

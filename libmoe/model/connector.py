@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
+from libmoe.config.errors import ConfigError, nearest
 from libmoe.model.config import LibmoeConfig
 
 
@@ -10,11 +11,21 @@ class Connector(nn.Module):
     """Linear, activation, Linear: ``(..., D_vision * scales)`` to ``(..., D_language)``."""
 
     def __init__(self, config: LibmoeConfig) -> None:
+        """Of the widths and the activation that ``config`` names.
+
+        Raises:
+            ConfigError: there is no such activation.
+        """
         super().__init__()
+        activation = config.projector_hidden_act
+        if activation not in ACT2FN:
+            raise ConfigError(
+                f"Unknown model.connector_activation {activation!r}: {nearest(activation, ACT2FN)}"
+            )
         width_in = config.vision_config.hidden_size * len(config.scales)
         width_out = config.text_config.hidden_size
         self.linear_1 = nn.Linear(width_in, width_out)
-        self.act = ACT2FN[config.projector_hidden_act]
+        self.act = ACT2FN[activation]
         self.linear_2 = nn.Linear(width_out, width_out)
 
     def forward(self, features: Tensor) -> Tensor:

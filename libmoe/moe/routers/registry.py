@@ -44,11 +44,7 @@ def make_router(width: int, settings: MoEConfig, out_width: int | None = None) -
     """
     if settings.plugin is not None:
         import_plugin(settings.plugin)
-    if settings.top_k > settings.experts:
-        raise ConfigError(
-            f"moe.top_k is {settings.top_k} but there are only {settings.experts} experts: "
-            "lower moe.top_k or raise moe.experts."
-        )
+    algorithms.check_routing(settings)
     router = _find(settings.name, settings)
     if router.elsewhere is not None and out_width not in (None, width):
         router = _find(router.elsewhere, settings)
@@ -61,5 +57,5 @@ def _find(name: str, settings: MoEConfig) -> type[Router]:
         plugin = f" (moe.plugin {settings.plugin} does not register it)" if settings.plugin else ""
         raise ConfigError(f"Unknown moe.name {name!r}{plugin}: {nearest(name, names)}")
     if (name, settings.compat) not in _ROUTERS:
-        raise ConfigError(f"{name} has no upstream form: leave moe.compat at published.")
+        raise algorithms.no_upstream_form(name)
     return _ROUTERS[name, settings.compat]

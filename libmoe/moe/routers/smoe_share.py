@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor
 
-from libmoe.config.errors import ConfigError
-from libmoe.config.schema import MoEConfig
 from libmoe.moe.routers.interface import Routing
 from libmoe.moe.routers.linear import LinearRouter
 from libmoe.moe.routers.registry import register_router
@@ -22,14 +20,6 @@ class SharedExpertRouter(LinearRouter):
     Shapes: x ``(T, D)``, Wg ``(E-1, D)``, g and p ``(T, E-1)``, choice and weights ``(T, K)``, slot 0 is the
     shared expert's. Upstream's balance loss counts the first routed slot only; ours counts all.
     """
-
-    def __init__(self, width: int, settings: MoEConfig) -> None:
-        super().__init__(width, settings)
-        if settings.top_k < 2:
-            raise ConfigError(
-                f"moe.top_k is 1, which leaves no routed expert beside the shared one of {settings.name}: "
-                "raise moe.top_k to 2 or more."
-            )
 
     @property
     def columns(self) -> int:

@@ -19,8 +19,21 @@ def test_an_impossible_batch_is_refused_with_advice_that_works(
 ) -> None:
     with pytest.raises(ConfigError) as caught:
         accumulation_steps(global_batch, micro, ranks)
-    advice = dict(re.findall(r"--set train\.(\w+)=(\d+)", str(caught.value)))
-    assert advice
-    for key, value in advice.items():
-        changed = {"global_batch_size": global_batch, "micro_batch_size": micro} | {key: int(value)}
-        assert accumulation_steps(changed["global_batch_size"], changed["micro_batch_size"], ranks) >= 1
+    for way in str(caught.value).partition(": use ")[2].split(" or "):
+        fewer = re.search(r"(\d+) ranks?", way)
+        settings = {key: int(value) for key, value in re.findall(r"--set train\.(\w+)=(\d+)", way)}
+        assert fewer or settings
+        changed = {"global_batch_size": global_batch, "micro_batch_size": micro} | settings
+        steps = accumulation_steps(*changed.values(), int(fewer[1]) if fewer else ranks)
+        assert steps >= 1
+
+
+def test_the_nearest_ways_are_named() -> None:
+    with pytest.raises(ConfigError, match=r"use 4 ranks or --set train\.global_batch_size=20\.$"):
+        accumulation_steps(16, 4, 5)
+    with pytest.raises(
+        ConfigError, match=r"use 7 ranks with --set train\.micro_batch_size=1 or --set .*=16\.$"
+    ):
+        accumulation_steps(7, 2, 8)
+    with pytest.raises(ConfigError, match=r"use --set train\.micro_batch_size=3 or --set .*=36\.$"):
+        accumulation_steps(27, 4, 9)

@@ -71,3 +71,37 @@ def test_wandb_is_asked_for_and_not_installed(train: Train) -> None:
     assert "(WANDB_PROJECT), which is not installed" in done.stderr
     off = train(*plan, "--set", "train.wandb=", WANDB_PROJECT="demo")
     assert off.returncode == 0, off.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--set", "data.max_length=256"), "data.max_length is 256, but an image alone is 256 tokens"),
+        (("--set", "moe.plugin=gone.py"), "moe.plugin names the file gone.py, which is not there"),
+        (("--set", "moe.top_k=7"), "moe.top_k is 7 but there are only 6 experts"),
+        (("--moe", "smoe_share", "--set", "moe.top_k=1"), "no routed expert beside the shared one"),
+        (("--moe", "aux_free", "--set", "moe.compat=upstream"), "aux_free has no upstream form"),
+        (("--set", "model.vision_feature_layer=-99"), "the tower has 27 layers"),
+        (("--init-from", "/etc"), "--init-from /etc holds no model"),
+    ],
+)
+def test_what_only_the_last_stage_would_find_is_refused_before_the_first(
+    train: Train, words: tuple[str, ...], says: str
+) -> None:
+    done = train("--dry-run", "--gpu-model", "h100", "--gpus", "4", *words)
+    assert (done.returncode, done.stdout) == (78, "")
+    assert says in done.stderr
+
+
+def test_the_stage_before_is_missing_and_named(train: Train, tmp_path: Path) -> None:
+    done = train("--gpus", "cpu", "--run-dir", tmp_path / "runs")
+    assert done.returncode == 78
+    assert "Stage sft starts from the model of stage pft" in done.stderr
+    assert "run `libmoe train --stage pft` first" in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_volume_that_is_not_there(train: Train, tmp_path: Path) -> None:
+    done = train("--dry-run", "--data-dir", tmp_path / "gone")
+    assert (done.returncode, done.stderr.count("\n")) == (73, 1)
+    assert f"There is no data directory {tmp_path / 'gone'}" in done.stderr

@@ -12,6 +12,8 @@ from libmoe.config.errors import ConfigError
 from libmoe.config.layers import resolve
 from libmoe.config.schema import BackboneConfig
 from libmoe.model.backbones import backbone_config, shipped_config
+from libmoe.model.config import LibmoeConfig
+from libmoe.model.connector import Connector
 
 # As Phi-3.5-mini ships, with heads of 32 channels.
 LONGROPE: dict[str, Any] = {
@@ -70,3 +72,18 @@ def test_no_configuration_beside_the_weights(tmp_path: Path) -> None:
     assert shipped_config(tmp_path) == {}
     (tmp_path / "config.json").write_text(json.dumps({"a": 1}))
     assert shipped_config(tmp_path) == {"a": 1}
+
+
+def test_a_name_that_transformers_would_keep_and_never_read_is_refused(language: BackboneConfig) -> None:
+    settings = language.model_copy(update={"config": {**language.config, "hiden_size": 64}})
+    with pytest.raises(
+        ConfigError, match="'hiden_size' of a 'phi3' configuration: did you mean 'hidden_size'"
+    ):
+        backbone_config(settings, {})
+    older = language.model_copy(update={"config": {**language.config, "rope_theta": 5e5}})
+    assert backbone_config(older, {}).rope_parameters["rope_theta"] == 5e5
+
+
+def test_an_activation_that_there_is_not() -> None:
+    with pytest.raises(ConfigError, match=r"model\.connector_activation 'gelluu': did you mean 'gelu'"):
+        Connector(LibmoeConfig(projector_hidden_act="gelluu"))
