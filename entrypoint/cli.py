@@ -13,12 +13,12 @@ from libmoe.config.errors import LibmoeError, TryAgainError, UsageError, nearest
 
 COMMANDS = {
     "prepare": "Fetch, verify and unpack what a stage needs.",
-    "catalog": "What can be fetched.",
+    "catalog": "What can be fetched: list it, show one, freeze a catalogue of your own.",
     "verify": "Join every annotation row with the images on the volume.",
     "status": "What the volume holds.",
     "train": "Train one stage or all three with DeepSpeed.",
     "report": "A run as one HTML page: curves, expert load, settings.",
-    "reproduce": "A run once more from its run.json: the same losses, or what has changed.",
+    "reproduce": "A run once more from its run.json: the same losses?",
     "generate": "Answer a prompt about an image with a trained model.",
     "doctor": "What is wrong with this machine, and what to do.",
     "config": "Show the settings of a run and where each came from.",
@@ -39,6 +39,7 @@ class LazyGroup(click.Group):
             return None
         command = importlib.import_module(f"entrypoint.commands.{name}").command
         _name_variables(command, f"LIBMOE_{name.upper()}")
+        _name_numbers(command)
         return command
 
     def resolve_command(
@@ -73,8 +74,11 @@ def main() -> NoReturn:
     try:
         code = libmoe.main(prog_name="libmoe", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        sys.exit(UsageError.exit_code)
     except click.ClickException as error:
-        _fail(UsageError(error.format_message()), debug)
+        _fail(UsageError(_sentence(error)), debug)
     except (KeyboardInterrupt, click.Abort):
         for again in (signal.SIGINT, signal.SIGTERM):  # somebody impatient; we are on our way out
             signal.signal(again, signal.SIG_IGN)
@@ -97,6 +101,27 @@ def _name_variables(command: click.Command, prefix: str) -> None:
     if isinstance(command, click.Group):
         for name, subcommand in command.commands.items():
             _name_variables(subcommand, f"{prefix}_{name.upper()}")
+
+
+def _name_numbers(command: click.Command) -> None:
+    """Calls a number N in the help, instead of INTEGER RANGE."""
+    for parameter in command.params:
+        if isinstance(parameter.type, click.IntRange | click.FloatRange) and not parameter.metavar:
+            parameter.metavar = "N"
+    for subcommand in getattr(command, "commands", {}).values():
+        _name_numbers(subcommand)
+
+
+def _sentence(error: click.ClickException) -> str:
+    """Click's words; of an option that is missing, what it wants too."""
+    words = error.format_message().rstrip(".")
+    if (
+        isinstance(error, click.MissingParameter)
+        and isinstance(error.param, click.Option)
+        and error.param.help
+    ):
+        return f"{words}: {error.param.help}"
+    return words if words.endswith("?") else f"{words}."
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:

@@ -40,7 +40,7 @@ def select(
         UsageError: nothing is asked for, or a name or the preset is unknown, or is not part of the stages.
     """
     if not stages and not only:
-        raise UsageError("Say what to prepare: --stage 1, 2, 3 or all, or --only NAME.")
+        raise UsageError("Say which data: --stage 1, 2, 3 or all, or --only NAME.")
     catalog = _with(catalog, {**_of_preset(catalog, preset), **_preferred(catalog, prefer)})
     wanted = {stage: catalog.stages.get(stage, ()) for stage in stages}
     for stage, annotations in wanted.items():

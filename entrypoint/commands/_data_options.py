@@ -14,15 +14,25 @@ if TYPE_CHECKING:
     from entrypoint.volume import Volume
 
 _OPTIONS = (
-    click.option("--stage", help="pretrain, pft, sft, or 1, 2, 3, or all."),
-    click.option("--only", multiple=True, metavar="NAME", help="Only this artifact and what it needs."),
+    click.option("--stage", metavar="STAGE", help="pretrain, pft, sft, or 1, 2, 3, or all."),
+    click.option(
+        "--only",
+        multiple=True,
+        metavar="NAME",
+        help="Only this artifact and what it needs; may be repeated. `libmoe catalog list` has the names.",
+    ),
     click.option(
         "--prefer", multiple=True, metavar="NAME", help="This artifact in place of what it stands for."
     ),
-    click.option("--preset", help="Base weights of this preset.  [default: the catalogue's]"),
+    click.option("--preset", metavar="NAME", help="Base weights of this preset.  [default: the catalogue's]"),
     click.option("--data-dir", type=click.Path(path_type=Path), help="The data volume.  [default: /data]"),
     click.option(
-        "--catalog", "catalog_name", default="guide", show_default=True, help="A name or a TOML file."
+        "--catalog",
+        "catalog_name",
+        metavar="NAME|FILE",
+        default="guide",
+        show_default=True,
+        help="guide, sample, or a TOML file of your own.",
     ),
 )
 

@@ -27,7 +27,7 @@ _OPTIONS = (
         help="Machines that train together.  [default: the scheduler's, or 1]",
     ),
     click.option("--node-rank", type=click.IntRange(min=0), help="Which of them this is, from 0."),
-    click.option("--master-addr", help="Name or address of node 0, the same on all."),
+    click.option("--master-addr", metavar="HOST", help="Name or address of node 0, the same on all."),
     click.option("--master-port", type=click.IntRange(1, 2**16 - 1), help="Its port.  [default: 29500]"),
     click.option(
         "--rendezvous-minutes",

@@ -10,15 +10,29 @@ import click
 from entrypoint.settings import RunSettings
 
 _OPTIONS = (
-    click.option("--preset", default="phi35-siglip224", show_default=True, help="The model: a named preset."),
+    click.option(
+        "--preset",
+        metavar="NAME",
+        default="phi35-siglip224",
+        show_default=True,
+        help="The model: phi35-siglip224, phi35-clip336, smollm-siglip224 or tiny.",
+    ),
     click.option(
         "--config",
         "config_file",
         type=click.Path(path_type=Path, dir_okay=False),
         help="A TOML file of settings, over the preset and the recipe.",
     ),
-    click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting, over all."),
-    click.option("--moe", help="Routing algorithm of the experts; none trains a dense model."),
+    click.option(
+        "--set",
+        "assignments",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="One setting, over all; may be repeated. `libmoe config show` has the keys.",
+    ),
+    click.option(
+        "--moe", metavar="NAME", help="Routing algorithm of the experts (docs/moe.md); none: a dense model."
+    ),
     click.option("--max-steps", type=click.IntRange(min=1), help="Stop after so many optimizer steps."),
 )
 

@@ -6,14 +6,19 @@ from pathlib import Path
 import click
 
 _CATALOG = click.option(
-    "--catalog", "catalog_name", default="guide", show_default=True, help="A name or a TOML file."
+    "--catalog",
+    "catalog_name",
+    metavar="NAME|FILE",
+    default="guide",
+    show_default=True,
+    help="guide, sample, or a TOML file of your own.",
 )
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 
 
 @click.group()
 def command() -> None:
-    """What can be fetched."""
+    """What can be fetched: from where, how large, under which licence."""
 
 
 @command.command("list")
@@ -68,7 +73,7 @@ def show(name: str, catalog_name: str, as_json: bool) -> None:
 @click.option("--hash", "with_hash", is_flag=True, help="Fetch what no source tells the sha256 of.")
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="The catalogue to write.")
 def freeze(catalog_name: str, mirror: str | None, with_hash: bool, output: Path) -> None:
-    """Ask the sources for sizes, hashes, parts and commits, and write them down."""
+    """Ask the sources for sizes, hashes and commits; write a catalogue."""
     from entrypoint import console
     from entrypoint.catalog.load import load_catalog
     from entrypoint.prepare.freeze import freeze as ask

@@ -12,7 +12,7 @@ def command() -> None:
 
 
 @command.command()
-@click.option("--stage", required=True, help="pretrain, pft, sft, or 1, 2, 3.")
+@click.option("--stage", metavar="STAGE", required=True, help="pretrain, pft, sft, or 1, 2, 3.")
 @run_settings
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def show(stage: str, settings: RunSettings, as_json: bool) -> None:

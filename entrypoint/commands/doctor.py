@@ -8,9 +8,20 @@ import click
 
 @click.command()
 @click.option("--data-dir", type=click.Path(path_type=Path), help="The data volume.  [default: /data]")
-@click.option("--gpus", help="As `train` takes it: 0,1, a number, all, or cpu.  [default: all there are]")
+@click.option(
+    "--gpus",
+    metavar="GPUS",
+    help="As `train` takes it: 0,1, a number, all, or cpu.  [default: all there are]",
+)
 @click.option("--network", is_flag=True, help="Ask every host of the catalogue, too.")
-@click.option("--catalog", "catalog_name", default="guide", show_default=True, help="A name or a TOML file.")
+@click.option(
+    "--catalog",
+    "catalog_name",
+    metavar="NAME|FILE",
+    default="guide",
+    show_default=True,
+    help="Whose hosts: guide, sample, or a TOML file of your own.",
+)
 @click.option("--mirror", metavar="URL", help="Ask URL/host/path for https://host/path (http or file).")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, with all packages.")
 def command(
@@ -21,7 +32,7 @@ def command(
     mirror: str | None,
     as_json: bool,
 ) -> None:
-    """What is wrong with this machine and what to do. Exits with 78 if something would stop a run."""
+    """Say what is wrong with this machine and what to do. Exits with 78 if something would stop a run."""
     from entrypoint import console
     from entrypoint.catalog.load import load_catalog
     from entrypoint.doctor.examination import examine

@@ -14,7 +14,13 @@ import click
     type=click.Path(path_type=Path),
     help='Many questions: a file of JSON lines {"images": [...], "prompt": "..."}.',
 )
-@click.option("--max-new-tokens", type=click.IntRange(min=1), default=128, show_default=True)
+@click.option(
+    "--max-new-tokens",
+    type=click.IntRange(min=1),
+    default=128,
+    show_default=True,
+    help="The longest an answer may be.",
+)
 @click.option("--json", "as_json", is_flag=True, help="JSON lines instead of the text alone.")
 def command(
     checkpoint: Path,

@@ -13,13 +13,19 @@ _CORES = os.cpu_count() or 1
 @data_request
 @click.option("--mirror", metavar="URL", help="Fetch https://host/path from URL/host/path (http or file).")
 @click.option(
-    "--connections", type=click.IntRange(1, 16), default=16, show_default=True, help="To a host for a file."
+    "--connections",
+    type=click.IntRange(1, 16),
+    default=16,
+    show_default=True,
+    help="To a host, for one file.",
 )
-@click.option("--jobs", type=click.IntRange(min=1), default=_CORES, help="Processes.  [default: all cores]")
+@click.option(
+    "--jobs", type=click.IntRange(min=1), default=_CORES, help="Processes that unpack.  [default: all cores]"
+)
 @click.option("--keep-archives", is_flag=True, help="Keep archives after they are unpacked.")
 @click.option("--shard", metavar="I/N", help="Only share I (from 0) of N, beside others on a shared volume.")
 @click.option("--force", is_flag=True, help="Go ahead even if it does not seem to fit.")
-@click.option("--wait", is_flag=True, help="Until another prepare on this volume has ended.")
+@click.option("--wait", is_flag=True, help="Wait until another prepare on this volume has ended.")
 @click.option("--dry-run", is_flag=True, help="Print files, sizes, destinations and the disk needed.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def command(
@@ -34,7 +40,7 @@ def command(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Fetch, verify and unpack what a stage needs."""
+    """Fetch, verify and unpack what a stage needs. The same command, given again, continues."""
     from entrypoint import console
     from entrypoint.interrupt import twice_leaves
     from entrypoint.prepare.plan import make_plan

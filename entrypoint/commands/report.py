@@ -7,7 +7,11 @@ import click
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="[default: RUN/report.html]")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where it goes.  [default: RUN/report.html]",
+)
 def command(run: Path, output: Path | None) -> None:
     """Write one self-contained page about RUN: a stage's folder, or the folder above its stages."""
     from entrypoint import console

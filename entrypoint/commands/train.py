@@ -10,9 +10,9 @@ from entrypoint.settings import RunSettings
 
 
 @click.command()
-@click.option("--stage", required=True, help="pretrain, pft, sft, or 1, 2, 3, or all.")
+@click.option("--stage", metavar="STAGE", required=True, help="pretrain, pft, sft, or 1, 2, 3, or all.")
 @run_settings
-@click.option("--gpus", help="GPUs as a list (0,1), a number, or all; cpu trains without.  [default: all]")
+@click.option("--gpus", metavar="GPUS", help="A list (0,1), a number, all, or cpu for none.  [default: all]")
 @click.option("--processes", type=click.IntRange(min=1), help="Ranks, when on the CPU.  [default: 1]")
 @node_options
 @click.option("--data-dir", type=click.Path(path_type=Path), help="The data volume.  [default: /data]")
@@ -20,7 +20,13 @@ from entrypoint.settings import RunSettings
     "--run-dir", type=click.Path(path_type=Path), help="Holds a folder a stage.  [default: DATA/runs/PRESET]"
 )
 @click.option("--init-from", type=click.Path(path_type=Path), help="A model folder to start from.")
-@click.option("--resume", default="auto", show_default=True, help="auto, never, or a checkpoint's folder.")
+@click.option(
+    "--resume",
+    metavar="auto|never|DIR",
+    default="auto",
+    show_default=True,
+    help="From the newest whole checkpoint, the first step, or this checkpoint.",
+)
 @click.option(
     "--max-restarts",
     type=click.IntRange(min=0),
@@ -58,7 +64,7 @@ def command(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Train one stage or all three with DeepSpeed."""
+    """Train one stage or all three with DeepSpeed. The same command, given again, continues."""
     import os
 
     from entrypoint import console

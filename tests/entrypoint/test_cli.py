@@ -2,11 +2,14 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from libmoe.config import layers
 
 
 def libmoe(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -19,7 +22,9 @@ def libmoe(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
     [
         (["trian"], 2, "did you mean 'train'?"),
         (["train", "--stage", "1", "--presett", "tiny"], 2, "--preset"),
-        (["train"], 2, "--stage"),
+        (["train"], 2, "Missing option '--stage': pretrain, pft, sft, or 1, 2, 3, or all."),
+        (["config", "shw"], 2, "Did you mean 'show'?"),
+        (["report", "one", "two"], 2, "unexpected extra argument (two)."),
         (["config", "show", "--stage", "pretrian"], 2, "did you mean 'pretrain'?"),
         (["config", "show", "--stage", "1", "--preset", "tinny"], 78, "did you mean 'tiny'?"),
         (["config", "show", "--stage", "1", "--set", "train.lr=1"], 78, "Unknown setting 'train.lr'"),
@@ -69,3 +74,26 @@ def test_a_settings_file_that_is_not_toml(tmp_path: Path) -> None:
     done = libmoe("config", "show", "--stage", "3", "--config", str(file))
     assert done.returncode == 78
     assert "not valid TOML" in done.stderr
+
+
+@pytest.mark.parametrize("args", [[], ["config"]])
+def test_without_a_command_there_is_help(args: list[str]) -> None:
+    done = libmoe(*args)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Usage: libmoe")
+
+
+def test_help_names_every_preset() -> None:
+    presets = Path(layers.__file__).parent.joinpath("presets").glob("*.toml")
+    shown = re.sub(r"\s", "", libmoe("train", "--help").stdout)
+    assert [one.stem for one in presets if one.stem not in shown] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [("libmoe tr", ["train"]), ("libmoe train --res", ["--resume"]), ("libmoe config s", ["schema", "show"])],
+)
+def test_a_shell_can_complete(words: str, offered: list[str]) -> None:
+    place = str(len(words.split()) - 1)
+    done = libmoe(COMP_WORDS=words, COMP_CWORD=place, _LIBMOE_COMPLETE="bash_complete")
+    assert [line.partition(",")[2] for line in done.stdout.split()] == offered

@@ -67,7 +67,7 @@ def test_both_take_the_least_that_is_needed(catalog):
 @pytest.mark.parametrize(
     ("stages", "only", "words"),
     [
-        ([], [], "Say what to prepare"),
+        ([], [], "Say which data"),
         ([], ["tow"], "Unknown artifact 'tow': did you mean 'two'"),
         (["pft"], [], "has nothing for stage 'pft'"),
         (["pretrain"], ["three"], "'three' is not part of stage pretrain"),

@@ -147,7 +147,7 @@ def test_a_flag_goes_before_the_guides_variable(small):
 @pytest.mark.parametrize(
     ("args", "code", "words"),
     [
-        (["prepare"], 2, "Say what to prepare"),
+        (["prepare"], 2, "Say which data"),
         (["prepare", "--stage", "4"], 2, "Unknown stage '4'"),
         (["prepare", "--only", "wieghts"], 2, "did you mean 'weights'"),
         (["prepare", "--stage", "1", "--mirror", "m"], 2, "--mirror 'm' is no address"),
