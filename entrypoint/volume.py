@@ -18,6 +18,8 @@ from typing import Any
 from entrypoint.lock import WriterLock
 from libmoe.config.errors import VolumeError
 
+OURS = (".libmoe", "runs")
+"""What on a volume no artifact may write to."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
 _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)

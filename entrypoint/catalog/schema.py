@@ -13,15 +13,13 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from entrypoint.volume import OURS
 from libmoe.config.stages import STAGES
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[^/\s]+/\S+$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Bytes = Annotated[int, Field(ge=0)]
-
-OURS = (".libmoe", "runs")
-"""What on a volume no artifact may write to."""
 
 
 def _inside_volume(path: str) -> str:

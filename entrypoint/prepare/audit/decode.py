@@ -1,11 +1,11 @@
 """Decodes images to find those that no training could read."""
 
-import multiprocessing
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
+
+from entrypoint.prepare.workers import workers
 
 _SHARE = 64
 
@@ -14,11 +14,10 @@ def undecodable(root: Path, paths: Sequence[str], jobs: int) -> list[str]:
     """Those of the images (relative to ``root``) that Pillow cannot decode to the last pixel."""
     find = partial(_broken, root)
     shares = [paths[at : at + _SHARE] for at in range(0, len(paths), _SHARE)]
-    workers = min(jobs, len(shares))
-    if workers <= 1:
+    count = min(jobs, len(shares))
+    if count <= 1:
         return [path for share in shares for path in find(share)]
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context) as pool:
+    with workers(count) as pool:
         return [path for broken in pool.map(find, shares) for path in broken]
 
 

@@ -1,32 +1,36 @@
 """Reads the directory of a zip, trusting nothing it says: what is in it, and where that may go."""
 
 import io
-import posixpath
 import stat
 import struct
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-from entrypoint.catalog.schema import OURS, Artifact
 from entrypoint.prepare.unpack.joined import Joined
 from entrypoint.prepare.unpack.layout import is_junk, targets
+from entrypoint.volume import OURS
 from libmoe.config.errors import DataError
+
+if TYPE_CHECKING:
+    from entrypoint.catalog.schema import Artifact
 
 _ENCRYPTED = 0x1
 STORED, DEFLATED = 0, 8
 _DEFLATE_AT_BEST = 1032
 """No deflated byte becomes more than so many."""
 _LONGEST_NAME = 255
+_SURELY_SHORT = _LONGEST_NAME // 4
+"""A character takes four bytes at most."""
 
 
 class BadArchiveError(DataError):
     """An archive that cannot be trusted or read; the message names the member."""
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """A file in an archive."""
 
     name: str
@@ -50,7 +54,7 @@ class LayoutRule:
     """Whether the volume tells ``A`` from ``a``."""
 
     @classmethod
-    def of(cls, artifact: Artifact, case_matters: bool = True) -> "LayoutRule":
+    def of(cls, artifact: "Artifact", case_matters: bool = True) -> "LayoutRule":
         """As the catalogue says."""
         return cls(artifact.destination, artifact.layout, artifact.strip, case_matters)
 
@@ -75,21 +79,12 @@ def read_members(paths: Sequence[Path], rule: LayoutRule) -> list[Member]:
         _refuse_hostile(info)
     infos = [info for info in infos if not is_junk(info.filename)]
     places = targets([info.filename for info in infos], rule.destination, rule.layout, rule.strip)
-    for info, place in zip(infos, places, strict=True):
-        if not rule.destination and place.split("/")[0] in OURS:
+    members = []
+    for info, target in zip(infos, places, strict=True):
+        if not rule.destination and target.split("/", 1)[0] in OURS:
             raise BadArchiveError(f"member {info.filename!r} would go where libmoe keeps its own files")
-    members = [
-        Member(
-            name=info.filename,
-            target=target,
-            offset=info.header_offset,
-            compressed=info.compress_size,
-            size=info.file_size,
-            crc=info.CRC,
-            method=info.compress_type,
-        )
-        for info, target in zip(infos, places, strict=True)
-    ]
+        where = info.header_offset, info.compress_size
+        members.append(Member(info.filename, target, *where, info.file_size, info.CRC, info.compress_type))
     if sum(member.compressed for member in members) > whole_size:
         raise BadArchiveError("its members overlap: they claim more bytes than it has")
     return _without_twins(members, rule.case_matters)
@@ -104,9 +99,9 @@ def _refuse_hostile(info: zipfile.ZipInfo) -> None:
         reason = "has an absolute path"
     elif ".." in parts or "\\" in name or "\0" in name or "\n" in name:
         reason = "has a path that leads out of its folder or is none"
-    elif name and min(name) < " ":
+    elif not name.isprintable() and min(name) < " ":
         reason = "has control characters in its name"
-    elif _longest(parts) > _LONGEST_NAME:
+    elif len(name) > _SURELY_SHORT and _longest(parts) > _LONGEST_NAME:
         reason = f"has a name longer than {_LONGEST_NAME} bytes"
     elif "" in parts or "." in parts:
         reason = "has a path with empty parts"
@@ -129,10 +124,12 @@ def _longest(parts: Sequence[str]) -> int:
 
 def _without_twins(members: Sequence[Member], case_matters: bool) -> list[Member]:
     """One member a target; two that differ are an error, as is a file where another needs a folder."""
-    fold = str if case_matters else str.casefold
     kept: dict[str, Member] = {}
     for member in members:
-        twin = kept.setdefault(fold(member.target), member)
+        target = member.target if case_matters else member.target.casefold()
+        twin = kept.setdefault(target, member)
+        if twin is member:
+            continue
         if twin.target != member.target:
             raise BadArchiveError(
                 f"members {twin.name!r} and {member.name!r} differ in case only, "
@@ -140,9 +137,7 @@ def _without_twins(members: Sequence[Member], case_matters: bool) -> list[Member
             )
         if (twin.size, twin.crc) != (member.size, member.crc):
             raise BadArchiveError(f"members {twin.name!r} and {member.name!r} would be the same file")
-    folders = {
-        parent for folder in {posixpath.dirname(target) for target in kept} for parent in _above(folder)
-    }
+    folders = {above for folder in {target.rpartition("/")[0] for target in kept} for above in _above(folder)}
     for target in kept:
         if target in folders:
             raise BadArchiveError(f"member {kept[target].name!r} is a file and a folder")
@@ -153,4 +148,4 @@ def _above(folder: str) -> Iterator[str]:
     """The folder and those it is in."""
     while folder:
         yield folder
-        folder = posixpath.dirname(folder)
+        folder = folder.rpartition("/")[0]

@@ -1,14 +1,13 @@
-"""Unpacks an archive with several threads: a member is written aside, checked, then renamed into place.
+"""Unpacks an archive with several processes: a member is written aside, checked, then renamed into place.
 
 A file under its final name is therefore whole, and an unpacking that was killed goes on with what is missing.
-Threads are enough: reading, inflating and writing, which is nearly all the time, let the others run.
+Processes, because threads would wait for the interpreter after each call that lets the other run.
 """
 
 import os
-import posixpath
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
@@ -20,6 +19,8 @@ from entrypoint.prepare.unpack.archive import Member
 from entrypoint.prepare.unpack.content import read_pieces
 from entrypoint.prepare.unpack.joined import Joined
 from entrypoint.prepare.unpack.repair import HEAD_BYTES, as_jpeg, head_of, misnamed
+from entrypoint.prepare.workers import workers
+from libmoe.config.errors import TryAgainError
 
 _BATCH_BYTES = 16 << 20
 _BATCH_MEMBERS = 512
@@ -54,48 +55,61 @@ class Unpacking:
 
         Raises:
             BadArchiveError: a member is damaged or not what the archive promises.
+            TryAgainError: somebody killed a process of ours.
             OSError: the volume is full or cannot be written.
         """
         self._clear()
         self.aside.mkdir(parents=True)
         here = Listing(self.destination)
-        present = frozenset(member.target for member in members if here.has(member.target))
-        for folder in {posixpath.dirname(member.target) for member in members}:
+        for folder in {member.target.rpartition("/")[0] for member in members}:
             self.destination.joinpath(folder).mkdir(parents=True, exist_ok=True)
+        batches = list(_batches(members))
         repaired: list[Repaired] = []
-        with Joined(self.archive) as archive, ThreadPoolExecutor(jobs, "unpack") as pool:
-            shares = [pool.submit(self._unpack, archive, batch, present) for batch in _batches(members)]
+        with _pool(min(jobs, len(batches))) as pool:
+            shares = [
+                pool.submit(self._unpack, batch, [here.has(member.target) for member in batch])
+                for batch in batches
+            ]
             try:
                 for share in as_completed(shares):
                     size, mended = share.result()
                     repaired.extend(mended)
                     progress(size)
+            except BrokenProcessPool as error:
+                raise TryAgainError(
+                    "A process that unpacks was killed, perhaps because memory ran out: run the same command "
+                    "again, with fewer --jobs if that repeats."
+                ) from error
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
         self._clear()
         return sorted(repaired, key=lambda one: one.target)
 
-    def _unpack(
-        self, archive: Joined, members: Sequence[Member], present: frozenset[str]
-    ) -> tuple[int, list[Repaired]]:
-        """One thread's share: the bytes in it, and what was repaired."""
+    def _unpack(self, members: Sequence[Member], present: Sequence[bool]) -> tuple[int, list[Repaired]]:
+        """One process' share: the bytes in it, and what was repaired."""
         repaired: list[Repaired] = []
-        aside = f"{self.aside}/{threading.get_ident()}"
-        for member in members:
-            target = f"{self.destination}/{member.target}"
-            if member.target in present and _is_whole(Path(target), member):
-                continue
-            head = _write(archive, member, aside)
-            if (was := misnamed(member.target, head)) and (jpeg := as_jpeg(Path(aside))):
-                Path(aside).write_bytes(jpeg)
-                repaired.append(Repaired(member.target, was, len(jpeg), deflate.crc32(jpeg)))
-            os.replace(aside, target)  # noqa: PTH105 - a Path a member would cost as much again
+        aside = f"{self.aside}/{os.getpid()}"
+        with Joined(self.archive) as archive:
+            for member, is_present in zip(members, present, strict=True):
+                target = f"{self.destination}/{member.target}"
+                if is_present and _is_whole(Path(target), member):
+                    continue
+                head = _write(archive, member, aside)
+                if (was := misnamed(member.target, head)) and (jpeg := as_jpeg(Path(aside))):
+                    Path(aside).write_bytes(jpeg)
+                    repaired.append(Repaired(member.target, was, len(jpeg), deflate.crc32(jpeg)))
+                os.replace(aside, target)  # noqa: PTH105 - a Path a member would cost as much again
         return sum(member.size for member in members), repaired
 
     def _clear(self) -> None:
         if self.aside.exists():
             rmtree(self.aside)
+
+
+def _pool(jobs: int) -> Executor:
+    """What is small is unpacked before a process has started."""
+    return workers(jobs) if jobs > 1 else ThreadPoolExecutor(1, "unpack")
 
 
 def _batches(members: Iterable[Member]) -> Iterator[list[Member]]:
