@@ -9,10 +9,17 @@ from pathlib import Path
 import click
 import pytest
 
+from entrypoint.catalog.load import load_catalog
+from entrypoint.catalog.selection import select
 from entrypoint.cli import libmoe
+from entrypoint.prepare.plan import make_plan
+from entrypoint.prepare.transport.addresses import Addresses
 from entrypoint.settings import RunSettings
+from entrypoint.volume import Volume
 from libmoe.config import errors
+from libmoe.config.counting import anatomy, count_memory
 from libmoe.config.errors import ConfigError
+from libmoe.config.layers import resolve
 from libmoe.config.stages import parse_stages
 
 ROOT = Path(__file__).parents[1]
@@ -117,6 +124,42 @@ def test_every_exit_code_is_explained() -> None:
     }
     explained = {int(code) for code in re.findall(r"^\| (\d+) \|", PAGES[0].read_text(), re.MULTILINE)}
     assert explained == codes | {0}
+
+
+def needs(stage: str, only: tuple[str, ...], tokens: int, volume: Volume) -> list[str]:
+    """A stage's cells of the table in the README: what `prepare --dry-run` and `train --dry-run` say."""
+    catalog = load_catalog("guide")
+    plan = make_plan(select(catalog, [stage], only).artifacts, volume, Addresses())
+    run = resolve(stage, "phi35-siglip224", []).config
+    model = anatomy(run.model, run.moe)
+    ranks = [count_memory(model, run, ranks=ranks, tokens=tokens) for ranks in (1, 4, 8)]
+    gpu, host = (
+        [round(part / 2**30) for part in parts]
+        for parts in zip(*((one.device, one.host) for one in ranks), strict=True)
+    )
+    sizes = [f"{round(size / 2**30)} GiB" for size in (plan.to_fetch, plan.peak_bytes)]
+    return [
+        *sizes,
+        f"{' / '.join(map(str, gpu))} GiB",
+        f"{' / '.join(map(str, host))} GiB" if any(host) else "",
+    ]
+
+
+def test_the_table_of_needs_is_what_a_dry_run_counts(tmp_path: Path) -> None:
+    rows = re.findall(r"^\| ([123]) (\w+).*?\| (.*) \|$", PAGES[0].read_text(), re.MULTILINE)
+    told = {stage: [cell.strip() for cell in cells.split("|")] for _, stage, cells in rows}
+    volume = Volume(tmp_path)
+    assert told == {
+        "pretrain": needs("pretrain", (), 300, volume),
+        "pft": needs("pft", (), 700, volume),
+        "sft": needs("sft", ("llava-332k",), 700, volume),
+    }
+
+
+def test_the_pictures_are_small() -> None:
+    pictures = list((ROOT / "docs/images").glob("*.png"))
+    assert pictures
+    assert [one.name for one in pictures if one.stat().st_size > 200_000] == []
 
 
 @pytest.mark.parametrize(
