@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
+
+from PIL import Image
 
 from libmoe.config.run import RunSpec
 from libmoe.data.image import load_image
@@ -14,7 +15,7 @@ from libmoe.train.data import training_data
 
 
 def loader_rows(spec: RunSpec, seconds: float) -> list[list[str]]:
-    """A line of the table each: decoding; samples; samples in batches."""
+    """A line of the table each: decoding; pixels; samples; samples in batches."""
     torch.set_num_threads(1)
     data = training_data(spec, build_processor(spec.config, spec.models_dir))
     index = Rows(spec.annotations.index)
@@ -23,14 +24,20 @@ def loader_rows(spec: RunSpec, seconds: float) -> list[list[str]]:
 
     def decode(number: int) -> None:
         for name in index[number].images:
-            load_image(Path(spec.data_dir) / name, "")
+            with Image.open(spec.data_dir / name) as image:
+                image.load()
+
+    def pixels(number: int) -> None:
+        for name in index[number].images:
+            data.pixels.to_bytes(load_image(spec.data_dir / name, ""))
 
     def collate(number: int) -> None:
         data.collator([data.dataset[number]] * micro) if number % micro == 0 else data.dataset[number]
 
     measured = {
         "decoding alone": _rate(decode, numbers, seconds),
-        "tokens and pixels of a row": _rate(data.dataset.__getitem__, numbers, seconds),
+        "pixels of a row": _rate(pixels, numbers, seconds),
+        "... and tokens": _rate(data.dataset.__getitem__, numbers, seconds),
         "... and put into batches": _rate(collate, numbers, seconds),
     }
     limit = measured["decoding alone"]

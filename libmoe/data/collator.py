@@ -39,7 +39,9 @@ class Collator:
     """Any token."""
 
     def __call__(self, items: list[Sample | Skipped]) -> dict[str, Any]:
-        """What ``layout`` makes; ``pixel_values`` (I, 3, H, W), in the order of their tokens; ``facts``."""
+        """What ``layout`` makes; ``pixel_values`` (I, S, S, 3) uint8, in the order of their tokens;
+        ``facts``.
+        """
         samples = [item for item in items if isinstance(item, Sample)]
         images = [image for sample in samples for image in sample.images]
         lengths = [len(sample.input_ids) for sample in samples]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -11,12 +11,13 @@ from torch.utils.data import Dataset
 from libmoe.config.errors import DataError
 from libmoe.data.conversation import ConversationEncoder
 from libmoe.data.image import load_image
+from libmoe.data.pixels import Pixels
 from libmoe.data.rows import Row, Rows
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One row, ready to be collated: ``input_ids`` and ``labels`` (L,), each image (3, H, W)."""
+    """One row, ready to be collated: ``input_ids`` and ``labels`` (L,), each image (S, S, 3) uint8."""
 
     row_id: str
     input_ids: Tensor
@@ -38,7 +39,7 @@ class ConversationDataset(Dataset[Sample | Skipped]):
 
     Args:
         data_dir: root of the volume, where the rows' image paths start.
-        image_processor: transformers' image processor; gives every image the same size.
+        pixels: gives every image the same size.
         unreadable: what becomes of a row that cannot be read: ``fail`` raises, ``skip`` returns ``Skipped``.
     """
 
@@ -47,13 +48,13 @@ class ConversationDataset(Dataset[Sample | Skipped]):
         rows: Rows,
         data_dir: Path,
         encoder: ConversationEncoder,
-        image_processor: Any,
+        pixels: Pixels,
         unreadable: Literal["fail", "skip"] = "fail",
     ) -> None:
         self._rows = rows
         self._data_dir = data_dir
         self._encoder = encoder
-        self._image_processor = image_processor
+        self._pixels = pixels
         self._unreadable = unreadable
 
     def __len__(self) -> int:
@@ -77,6 +78,6 @@ class ConversationDataset(Dataset[Sample | Skipped]):
 
     def _sample(self, row: Row) -> Sample:
         tokens = self._encoder.encode(row)
-        images = [load_image(self._data_dir / name, row.id) for name in row.images[: tokens.images]]
-        pixels = self._image_processor(images, return_tensors="pt").pixel_values if images else ()
-        return Sample(row.id, torch.tensor(tokens.input_ids), torch.tensor(tokens.labels), tuple(pixels))
+        images = (load_image(self._data_dir / name, row.id) for name in row.images[: tokens.images])
+        pixels = tuple(self._pixels.to_bytes(image) for image in images)
+        return Sample(row.id, torch.tensor(tokens.input_ids), torch.tensor(tokens.labels), pixels)

@@ -1,5 +1,6 @@
 """A file to an RGB picture as a person would see it."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,8 @@ def load_image(path: Path, row_id: str) -> Image.Image:
     try:
         with Image.open(path) as image:
             image.load()
-            return _rgb(_upright(image))
+            _turn_upright(image)
+            return _rgb(image)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DataError(
             f"The image {path} of row {row_id!r} is missing: run `libmoe prepare` again."
@@ -43,11 +45,9 @@ def _undecodable(path: Path, row_id: str, error: Exception) -> DataError:
     )
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # the pixels are whole, only what a camera wrote beside them is not
-        return image
+def _turn_upright(image: Image.Image) -> None:
+    with suppress(Exception):  # the pixels are whole, only what a camera wrote beside them is not
+        ImageOps.exif_transpose(image, in_place=True)
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -57,7 +57,7 @@ def _rgb(image: Image.Image) -> Image.Image:
         layer = image.convert("RGBA")
         white = Image.new("RGBA", layer.size, (*_WHITE, 255))
         return Image.alpha_composite(white, layer).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -15,6 +15,7 @@ from libmoe.data.conversation import ConversationEncoder
 from libmoe.data.dataset import ConversationDataset, Skipped
 from libmoe.data.layout import packed, padded
 from libmoe.data.order import Groups
+from libmoe.data.pixels import Pixels
 from libmoe.data.prompts import prompt_format
 from libmoe.data.rows import Rows
 from libmoe.data.sampler import BatchShape, EpochSampler
@@ -31,6 +32,8 @@ class TrainingData:
     dataset: ConversationDataset
     sampler: EpochSampler
     collator: Collator
+    pixels: Pixels
+    """Makes colours of a batch's bytes."""
     left_out: tuple[Skipped, ...]
 
 
@@ -51,17 +54,17 @@ def training_data(spec: RunSpec, processor: LlavaProcessor) -> TrainingData:
     encoder = ConversationEncoder(
         tokenizer, prompt_format(settings.prompt_format, tokenizer), image_tokens, settings.max_length
     )
+    pixels = Pixels.of(processor.image_processor)
     shape = BatchShape(spec.config.train.micro_batch_size, spec.world.size, spec.accumulation_steps)
     has_image, length = (column[numbers] for column in _sizes(rows, image_tokens))
     groups = Groups(has_image, length) if settings.group_by_modality_length else None
     cost = length if settings.packing else None
     pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     return TrainingData(
-        ConversationDataset(
-            rows, spec.data_dir, encoder, processor.image_processor, unreadable=settings.unreadable
-        ),
+        ConversationDataset(rows, spec.data_dir, encoder, pixels, unreadable=settings.unreadable),
         EpochSampler(numbers, shape, spec.config.seed, groups, cost),
         Collator(packed if settings.packing else padded(pad), stand_in=pad),
+        pixels,
         tuple(Skipped(rows[number].id, number, "unusable, says prepare's audit") for number in left_out),
     )
 

@@ -55,6 +55,7 @@ def run(spec: RunSpec, say: Say, heartbeat: Heartbeat) -> None:
         train_dataset=data.dataset,
         data_collator=data.collator,
         sampler=data.sampler,
+        pixels=data.pixels,
         callbacks=callbacks,
     )
     trainer.train(resume_from_checkpoint=str(spec.resume_from) if spec.resume_from else None)

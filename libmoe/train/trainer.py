@@ -9,14 +9,20 @@ from torch.utils.data import Dataset, Sampler
 from transformers import PrinterCallback, Trainer
 
 from libmoe.config.errors import DataError
+from libmoe.data.pixels import Pixels
 from libmoe.data.sampler import EpochSampler
 
 
 class OrderedTrainer(Trainer):
-    """A Trainer whose batches are what ``sampler`` says, and which divides each step's loss by its labels."""
+    """A Trainer whose batches are what ``sampler`` says, and which divides each step's loss by its labels.
 
-    def __init__(self, *, sampler: EpochSampler, **options: Any) -> None:
+    Args:
+        pixels: makes colours of a batch's bytes, on the device.
+    """
+
+    def __init__(self, *, sampler: EpochSampler, pixels: Pixels, **options: Any) -> None:
         self._sampler = sampler
+        self._pixels = pixels
         super().__init__(**options)
         self.remove_callback(PrinterCallback)
 
@@ -27,6 +33,13 @@ class OrderedTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[int]:
         return self._sampler
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Of a batch that is on the device already; the Trainer brings colours to the model's precision."""
+        if "pixel_values" in inputs:
+            inputs = {**inputs, "pixel_values": self._pixels.to_colours(inputs["pixel_values"])}
+        prepared: dict[str, Any] = super()._prepare_inputs(inputs)
+        return prepared
 
     def _get_num_items_in_batch(
         self, batch_samples: Sequence[dict[str, Any]], device: torch.device

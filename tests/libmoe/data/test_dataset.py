@@ -7,13 +7,13 @@ import pytest
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader
-from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from libmoe.config.errors import DataError, VolumeError
 from libmoe.data.collator import Collator
 from libmoe.data.conversation import ConversationEncoder
 from libmoe.data.dataset import ConversationDataset, Skipped
 from libmoe.data.layout import packed
+from libmoe.data.pixels import Pixels
 from libmoe.data.prompts import prompt_format
 from libmoe.data.sampler import BatchShape, EpochSampler
 
@@ -31,8 +31,8 @@ def make(tmp_path, write_index, row, bpe):
     long = row("human", asked, "gpt", "x" * 90, "human", asked, images=["0.png", "no.png"], id="long")
     index = write_index([*rows, long])
     encoder = ConversationEncoder(bpe, prompt_format("chat", bpe), image_tokens=4, max_length=64)
-    processor = SiglipImageProcessorPil(size={"height": 28, "width": 28})
-    return lambda unreadable: ConversationDataset(index, tmp_path, encoder, processor, unreadable)
+    pixels = Pixels(28, False, [0.5] * 3, [0.5] * 3)
+    return lambda unreadable: ConversationDataset(index, tmp_path, encoder, pixels, unreadable)
 
 
 @pytest.fixture
@@ -45,8 +45,8 @@ def test_a_sample_has_tokens_and_pixels(dataset):
     assert sample.row_id == "r3"
     assert sample.input_ids.shape == sample.labels.shape
     (image,) = sample.images
-    assert image.shape == (3, 28, 28)
-    assert image[0].mean() > image[1].mean()
+    assert image.shape == (28, 28, 3)
+    assert image.unique(dim=0).unique(dim=1).tolist() == [[[180, 0, 0]]]
 
 
 def test_text_alone_has_no_pixels(dataset):

@@ -27,7 +27,7 @@ def test_our_tokens_are_the_processors(data_of, stage):
     sample = data.dataset[0]
     ids, count = sample.input_ids.tolist(), tokens_of_an_image(processor)
     assert ids.count(processor.image_token_id) == count == 16
-    assert sample.images[0].shape == (3, 168, 168)
+    assert sample.images[0].shape == (168, 168, 3)
     start = ids.index(processor.image_token_id)
     text = processor.tokenizer.decode([*ids[: start + 1], *ids[start + count :]])
     theirs = processor(images=BLANK, text=text, add_special_tokens=False)
