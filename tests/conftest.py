@@ -3,6 +3,11 @@
 import signal
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("libmoe", deadline=None)
+settings.load_profile("libmoe")
 
 # A worker of pytest-xdist ignores Ctrl-C, and so would every process it starts; ours have to answer it.
 signal.signal(signal.SIGINT, signal.default_int_handler)

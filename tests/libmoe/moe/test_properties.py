@@ -35,7 +35,7 @@ def cases(draw: st.DrawFn) -> tuple[Algorithm, MoEMLP, Tensor]:
 
 
 @given(cases())
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 def test_shape_type_and_gradients(case: tuple[Algorithm, MoEMLP, Tensor]) -> None:
     _, layer, x = case
     y = layer(x.requires_grad_())
@@ -46,7 +46,7 @@ def test_shape_type_and_gradients(case: tuple[Algorithm, MoEMLP, Tensor]) -> Non
 
 
 @given(cases())
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 def test_a_sequence_does_not_see_the_others(case: tuple[Algorithm, MoEMLP, Tensor]) -> None:
     """In training either; and a token sees no other, unless tokens compete."""
     algorithm, layer, x = case
@@ -59,7 +59,7 @@ def test_a_sequence_does_not_see_the_others(case: tuple[Algorithm, MoEMLP, Tenso
 
 
 @given(cases())
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 def test_what_a_routing_says_fits_together(case: tuple[Algorithm, MoEMLP, Tensor]) -> None:
     _, layer, x = case
     router = layer.router
@@ -78,7 +78,7 @@ def test_what_a_routing_says_fits_together(case: tuple[Algorithm, MoEMLP, Tensor
 
 
 @given(st.integers(1, 9), st.data())
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30, derandomize=True)
 def test_settings_make_a_router_or_say_why_not(experts: int, data: st.DataObject) -> None:
     algorithm = data.draw(st.sampled_from(ALGORITHMS))
     top_k = data.draw(st.integers(algorithm.fewest, max(experts, algorithm.fewest)))
