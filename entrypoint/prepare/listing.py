@@ -15,14 +15,15 @@ class Listing:
     def __init__(self, root: Path) -> None:
         """Paths are relative to ``root``."""
         self._root = str(root)
-        self._here: dict[str, frozenset[str]] = {}
+        self._here: dict[str, list[str]] = {}
+        self._sets: dict[str, frozenset[str]] = {}
 
     def has(self, path: str) -> bool:
         """Whether there is an entry of that name."""
         folder = path.rpartition("/")[0]
-        if folder not in self._here:
-            self._look_into(folder)
-        return path in self._here[folder]
+        if folder not in self._sets:
+            self._sets[folder] = frozenset(self._look_into(folder))
+        return path in self._sets[folder]
 
     def missing(self, paths: Sequence[str]) -> list[str]:
         """Those of the paths that are not there."""
@@ -33,11 +34,8 @@ class Listing:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        folders: list[str] = pc.unique(pc.replace_substring_regex(paths, "(^|/)[^/]*$", "")).to_pylist()
-        for folder in folders:
-            if folder not in self._here:
-                self._look_into(folder)
-        here = pa.array([path for folder in folders for path in self._here[folder]], pa.string())
+        folders: list[str] = pc.unique(_folders(paths)).to_pylist()
+        here = pa.array([path for folder in folders for path in self._look_into(folder)], pa.string())
         missing: list[str] = paths.filter(pc.invert(pc.is_in(paths, here))).to_pylist()
         return missing
 
@@ -48,10 +46,21 @@ class Listing:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def _look_into(self, folder: str) -> None:
-        try:
-            names = os.listdir(f"{self._root}/{folder}")  # noqa: PTH208
-        except (FileNotFoundError, NotADirectoryError):
-            names = []
-        before = f"{folder}/" if folder else ""
-        self._here[folder] = frozenset([before + name for name in names])
+    def _look_into(self, folder: str) -> list[str]:
+        """Paths of its entries, in the order the file system has them: hashing all takes as long again."""
+        if folder not in self._here:
+            try:
+                names = os.listdir(f"{self._root}/{folder}")  # noqa: PTH208
+            except (FileNotFoundError, NotADirectoryError):
+                names = []
+            before = f"{folder}/" if folder else ""
+            self._here[folder] = [before + name for name in names]
+        return self._here[folder]
+
+
+def _folders(paths: "pa.ChunkedArray") -> "pa.ChunkedArray":
+    """Of each path; of one without any, the empty name."""
+    import pyarrow.compute as pc
+
+    halves = pc.split_pattern(paths, "/", max_splits=1, reverse=True)
+    return pc.if_else(pc.equal(pc.list_value_length(halves), 2), pc.list_element(halves, 0), "")
