@@ -49,6 +49,7 @@ class Attempt:
         stage = spec.config.stage
         check_start(spec)
         resume = choose_checkpoint(spec.run_dir, self.resume)
+        folder.check_belongs(resume.checkpoint, spec)
         check_fits(resume, spec)
         for reason in resume.passed_over:
             say(f"stage {stage}: {reason}")

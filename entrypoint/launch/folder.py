@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from entrypoint.launch.resume import checkpoints
 from entrypoint.lock import WriterLock
@@ -37,16 +38,32 @@ def check_continues(spec: RunSpec) -> None:
     Raises:
         ConfigError: names the first difference.
     """
-    manifest = spec.run_dir / "run.json"
-    if not manifest.is_file() or not (checkpoints(spec.run_dir) or is_done(spec)):
+    if checkpoints(spec.run_dir) or is_done(spec):
+        _check_same(spec.run_dir, spec, "or another --run-dir")
+
+
+def check_belongs(checkpoint: Path | None, spec: RunSpec) -> None:
+    """Refuses a checkpoint that another run has saved, with other settings or data, as far as that is known.
+
+    Raises:
+        ConfigError: names the first difference.
+    """
+    if checkpoint is not None:
+        weights = f"or start a new run from its weights with --resume never --init-from {checkpoint}"
+        _check_same(checkpoint.parent.parent, spec, weights)
+
+
+def _check_same(run_dir: Path, spec: RunSpec, otherwise: str) -> None:
+    manifest = run_dir / "run.json"
+    if not manifest.is_file():
         return
     before, now = _identity(RunSpec.read(manifest)), _identity(spec)
     different = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
     if different:
         key = different[0]
         raise ConfigError(
-            f"{spec.run_dir} holds a run with {key} = {before.get(key)}, not {now.get(key)}: "
-            "give the same settings to continue it, or another --run-dir."
+            f"{run_dir} holds a run with {key} = {before.get(key)}, not {now.get(key)}: "
+            f"give the same settings to continue it, {otherwise}."
         )
 
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from entrypoint.launch.resume import checkpoints
 from entrypoint.launch.verdict import Cause, Verdict, gravest
 from entrypoint.launch.watch import Watch
 from libmoe.config.errors import ConfigError, LibmoeError, TryAgainError, VolumeError
 from libmoe.config.run import RunSpec
 
-_CONTINUES = "the same command continues from the last checkpoint"
 _VMSTAT = Path("/proc/vmstat")
 
 
@@ -26,6 +26,14 @@ class Ending:
         self._kills = _out_of_memory_kills()
         for rank in self.ranks:
             self._report(rank).unlink(missing_ok=True)
+
+    @property
+    def next(self) -> str:
+        """What the same command would do now."""
+        saved = checkpoints(self.spec.run_dir)
+        if not saved:
+            return "the same command starts again, as no checkpoint was saved yet"
+        return f"the same command continues from step {max(saved)}"
 
     @property
     def memory_ran_out(self) -> bool:
@@ -57,13 +65,13 @@ def _reasons(ending: Ending, ended: Mapping[int, int], watch: Watch) -> Iterator
         told = "" if cause is Cause.INTERRUPTED else f" (log: {ending.log})"
         yield Verdict(cause, report["exit_code"], f"{report['message']}{told}")
     if ending.interrupted and (any(ended.values()) or len(ended) < len(ending.ranks)):
-        yield Verdict(Cause.INTERRUPTED, TryAgainError.exit_code, f"Training was interrupted; {_CONTINUES}.")
+        yield Verdict(Cause.INTERRUPTED, TryAgainError.exit_code, f"Training was interrupted; {ending.next}.")
     for rank, code in ended.items():
         if code < 0:
             yield _killed(ending, rank, -code, watch.step_of(rank))
         elif code == VolumeError.exit_code and not reports:  # there was not even room for the report
             sentence = f"The volume of the run folder {ending.spec.run_dir} is full or cannot be written"
-            yield Verdict(Cause.FAILED, code, f"{sentence}: make room; {_CONTINUES}.")
+            yield Verdict(Cause.FAILED, code, f"{sentence}: make room; {ending.next}.")
         elif code and not reports:
             yield Verdict(
                 Cause.FAILED,
@@ -90,7 +98,7 @@ def _killed(ending: Ending, rank: int, number: int, step: int) -> Verdict:
             if ending.memory_ran_out
             else f": {ran_out} ({remedy}), or somebody ended it"
         )
-    return Verdict(Cause.KILLED, TryAgainError.exit_code, f"{who}{why}; {_CONTINUES} (log: {ending.log}).")
+    return Verdict(Cause.KILLED, TryAgainError.exit_code, f"{who}{why}; {ending.next} (log: {ending.log}).")
 
 
 def _name(number: int) -> str:

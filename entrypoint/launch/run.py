@@ -109,5 +109,6 @@ class Training:
 
     def _resumed(self, spec: RunSpec) -> RunSpec:
         resume = choose_checkpoint(spec.run_dir, self.resume)
+        folder.check_belongs(resume.checkpoint, spec)
         check_fits(resume, spec)
         return spec.model_copy(update={"resume_from": resume.checkpoint})

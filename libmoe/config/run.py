@@ -86,10 +86,13 @@ class RunSpec(BaseModel):
             ConfigError: the file is missing or is not one of ours.
         """
         try:
-            return cls.model_validate_json(path.read_text())
+            return cls.model_validate_json(path.read_bytes())
         except OSError as error:
             raise ConfigError(f"Cannot read {path}: {error.strerror}.") from error
         except ValidationError as error:
             problem = error.errors()[0]
-            where = ".".join(str(part) for part in problem["loc"])
-            raise ConfigError(f"{path} is not a libmoe run.json: {where}: {problem['msg']}.") from error
+            where = "".join(f"{part}: " for part in problem["loc"])
+            raise ConfigError(
+                f"{path} is not a run.json of this version of libmoe ({where}{problem['msg']}): restore it, "
+                "or delete it to continue its run without comparing the settings."
+            ) from error

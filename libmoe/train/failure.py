@@ -17,6 +17,8 @@ _FULL = re.compile(r"No space left on device|Disk quota exceeded|inline_containe
 _NO_PEER = re.compile(r"Connection (?:closed|reset) by peer|Broken pipe|Timed out waiting|Gloo|NCCL|TCPStore")
 _NO_MEMORY = re.compile(r"can't allocate memory|Cannot allocate memory|CUDA out of memory")
 
+_LOADER_SIGNAL = re.compile(r"DataLoader worker \(pid \d+\) is killed by signal: ([\w ]+)")
+
 _ROOM = 1 << 20
 """With fewer bytes free, whatever failed, failed for that."""
 
@@ -39,7 +41,7 @@ def report_failure(run_dir: Path, rank: int, error: BaseException) -> int:
 
 
 def explain(error: BaseException) -> tuple[int, str, str]:
-    """Exit code, cause (INTERRUPTED, LOST_RANK or FAILED) and sentence of any exception."""
+    """Exit code, cause (a name of the launcher's ``Cause``) and sentence of any exception."""
     if isinstance(error, LibmoeError):
         cause = "INTERRUPTED" if isinstance(error, TryAgainError) else "FAILED"
         return error.exit_code, cause, _own_words(error)
@@ -54,8 +56,16 @@ def explain(error: BaseException) -> tuple[int, str, str]:
     if _is(error, "DistError") or (isinstance(error, RuntimeError) and _NO_PEER.search(str(error))):
         sentence = f"The connection to another rank was lost ({first_line}): it ended, or the network failed"
         return TryAgainError.exit_code, "LOST_RANK", f"{sentence}; the same command continues."
-    if _loader_told_to_end(error):
+    loader = _signal_of_loader(error)
+    if loader == "Terminated":
         return TryAgainError.exit_code, "LOST_RANK", "A loader was told to end; the same command continues."
+    if loader == "Bus error":
+        sentence = "Shared memory is too small for what the loaders hand over: give the container more with"
+        return ConfigError.exit_code, "FAILED", f"{sentence} --shm-size=16g, or set data.workers=0."
+    if loader is not None:
+        sentence = f"A loader process was ended by a signal ({loader}): memory ran out (lower data.workers)"
+        rest = "or somebody ended it; the same command continues from the last checkpoint."
+        return TryAgainError.exit_code, "KILLED", f"{sentence}, {rest}"
     return LibmoeError.exit_code, "FAILED", f"Training stopped with {type(error).__name__}: {first_line}"
 
 
@@ -67,12 +77,14 @@ def _no_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and bool(_NO_MEMORY.search(str(error)))
 
 
-def _loader_told_to_end(error: BaseException) -> bool:
-    """Whether SIGTERM ended a loader process, as when the ranks are ended together; torch wraps that."""
+def _signal_of_loader(error: BaseException) -> str | None:
+    """The signal that ended a loader process, as torch calls it in the error or in what it wraps."""
     told: BaseException | None = error
-    while told is not None and "killed by signal: Terminated" not in str(told):
+    while told is not None:
+        if found := _LOADER_SIGNAL.search(str(told)):
+            return found[1]
         told = told.__cause__
-    return told is not None
+    return None
 
 
 def _memory_sentence(error: BaseException, first_line: str) -> str:

@@ -39,14 +39,15 @@ def training_callbacks(
     heartbeat: Heartbeat,
 ) -> tuple[list[TrainerCallback], Interruption]:
     """All callbacks of a run, in the order in which they are called; and the one that knows how it ended."""
-    meter = Meter(spec.config.moe, _sinks(spec, say) if is_first() else [], utilization(spec))
+    wandb = _wandb(spec)
+    meter = Meter(spec.config.moe, _sinks(spec, say, wandb) if is_first() else [], utilization(spec))
     skipped = SkippedReport(spec.run_dir, data.left_out, _step_of(spec), say)
     guard, unlabelled, interruption = (
         DivergenceGuard(spec.config.train.guard),
         UnlabelledReport(say),
         Interruption(),
     )
-    routers, life = _routers(spec), SignsOfLife(heartbeat)
+    routers, life = _routers(spec, wandb), SignsOfLife(heartbeat)
     callbacks = [
         DataOrder(data.sampler),
         FactsTap(
@@ -66,22 +67,27 @@ def training_callbacks(
     return callbacks, interruption
 
 
-def _sinks(spec: RunSpec, say: Say) -> list[Sink]:
-    start, project = _step_of(spec), spec.config.train.wandb
+def _wandb(spec: RunSpec) -> WeightsAndBiases | None:
+    project = spec.config.train.wandb
+    return WeightsAndBiases(spec, project, _step_of(spec)) if project and is_first() else None
+
+
+def _sinks(spec: RunSpec, say: Say, wandb: WeightsAndBiases | None) -> list[Sink]:
+    start = _step_of(spec)
     return [
-        *([WeightsAndBiases(spec, project, start)] if project else []),
+        *([wandb] if wandb else []),
         MetricsFile(spec.run_dir / "metrics.jsonl", start),
         TensorBoard(spec.run_dir / "tensorboard", start),
         Progress(spec.config.stage, say),
     ]
 
 
-def _routers(spec: RunSpec) -> list[RouterStatisticsCallback]:
+def _routers(spec: RunSpec, wandb: WeightsAndBiases | None) -> list[RouterStatisticsCallback]:
     """Nothing where there are no routers, or nobody wants to know."""
     every = spec.config.train.router_statistics_steps
     if spec.config.moe.name == "none" or not every:
         return []
-    return [router_statistics(spec.run_dir, _step_of(spec), every)]
+    return [router_statistics(spec.run_dir, _step_of(spec), every, wandb)]
 
 
 def _step_of(spec: RunSpec) -> int:

@@ -1,4 +1,4 @@
-"""``router.jsonl`` and TensorBoard's ``router``: what routers did in sampled steps (docs/statistics.md)."""
+"""``router.jsonl``, TensorBoard's ``router`` and W&B: what routers did in sampled steps."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,13 +14,15 @@ from libmoe.model.modeling import LibmoeForConditionalGeneration
 from libmoe.moe import moe_layers
 from libmoe.moe.statistics import LayerSummary, RouterStatistics, collect
 from libmoe.train.callbacks.step_lines import StepLines
+from libmoe.train.callbacks.weights_and_biases import WeightsAndBiases
 from libmoe.train.ranks import is_first
 
 
 class RouterLog:
-    """Where the first rank writes; ``start`` is the step resumed from."""
+    """Where the first rank writes; ``start`` is the step resumed from, ``wandb`` is told the curves too."""
 
-    def __init__(self, run_dir: Path, start: int) -> None:
+    def __init__(self, run_dir: Path, start: int, wandb: WeightsAndBiases | None = None) -> None:
+        self._wandb = wandb
         self._lines = StepLines(run_dir / "router.jsonl", start)
         self._writer = SummaryWriter(str(run_dir / "tensorboard" / "router"), purge_step=start + 1)
 
@@ -29,9 +31,11 @@ class RouterLog:
         self._lines.write(
             {"step": step, "layers": {path: rounded(asdict(one)) for path, one in layers.items()}}
         )
-        for path, layer in layers.items():
-            for name, value in _curves(layer):
-                self._writer.add_scalar(f"{path}/{name}", value, step)
+        curves = {f"{path}/{name}": value for path, layer in layers.items() for name, value in _curves(layer)}
+        for name, value in curves.items():
+            self._writer.add_scalar(name, value, step)
+        if self._wandb is not None:
+            self._wandb.write_routers(step, curves)
 
     def close(self) -> None:
         """Training has ended."""
@@ -87,9 +91,11 @@ class RouterStatisticsCallback(TrainerCallback):
             self._log.close()
 
 
-def router_statistics(run_dir: Path, start: int, every: int) -> RouterStatisticsCallback:
+def router_statistics(
+    run_dir: Path, start: int, every: int, wandb: WeightsAndBiases | None = None
+) -> RouterStatisticsCallback:
     """The callback of this rank."""
-    return RouterStatisticsCallback(every, RouterLog(run_dir, start) if is_first() else None)
+    return RouterStatisticsCallback(every, RouterLog(run_dir, start, wandb) if is_first() else None)
 
 
 def rounded(value: Any) -> Any:

@@ -1,6 +1,7 @@
 """The same numbers for Weights & Biases, where ``train.wandb`` names a project."""
 
 import uuid
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -39,11 +40,16 @@ class WeightsAndBiases:
                 f"W&B does not start a run of {project!r} ({reason}): set WANDB_API_KEY, "
                 "WANDB_MODE=offline, or leave it out with --set train.wandb=''."
             ) from error
-        self._run.define_metric("train/*", step_metric="train/step")
+        for curves in ("train/*", "router/*"):
+            self._run.define_metric(curves, step_metric="train/step")
 
     def write(self, record: StepRecord, last_step: int) -> None:
         """See ``Sink``."""
         self._run.log({f"train/{name}": value for name, value in record.known().items()})
+
+    def write_routers(self, step: int, curves: Mapping[str, float]) -> None:
+        """What routers did in a sampled step, by ``<layer>/<figure>``."""
+        self._run.log({"train/step": step} | {f"router/{name}": value for name, value in curves.items()})
 
     def close(self) -> None:
         """See ``Sink``."""

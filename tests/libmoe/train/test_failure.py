@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -130,9 +131,37 @@ def test_no_argument_leaves_no_file(tmp_path, monkeypatch):
     assert "start it with `libmoe train`" in done.stderr
 
 
-def test_a_loader_that_was_ended_with_its_rank_is_no_failure_of_its_own():
+@pytest.mark.parametrize(
+    ("ended_by", "code", "cause", "says"),
+    [
+        ("Terminated. ", 75, "LOST_RANK", "told to end"),
+        (
+            "Killed. ",
+            75,
+            "KILLED",
+            r"ended by a signal \(Killed\): memory ran out \(lower data.workers\), or",
+        ),
+        ("Bus error. It is possible that", 78, "FAILED", "--shm-size=16g, or set data.workers=0"),
+    ],
+)
+def test_a_loader_that_was_ended_says_by_what(ended_by, code, cause, says):
     """As torch tells it: the signal is the cause of what is raised."""
     told = RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly")
     assert explain(told)[:2] == (70, "FAILED")
-    told.__cause__ = RuntimeError("DataLoader worker (pid 7) is killed by signal: Terminated. ")
-    assert explain(told)[:2] == (75, "LOST_RANK")
+    told.__cause__ = RuntimeError(f"DataLoader worker (pid 7) is killed by signal: {ended_by}")
+    assert explain(told)[:2] == (code, cause)
+    assert re.search(says, explain(told)[2])
+
+
+class Killed(Dataset):
+    def __getitem__(self, number):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def __len__(self):
+        return 1
+
+
+def test_torch_tells_it_so():
+    with pytest.raises(RuntimeError) as caught:
+        next(iter(DataLoader(Killed(), num_workers=1)))
+    assert explain(caught.value)[:2] == (75, "KILLED")

@@ -7,6 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from libmoe.config.errors import ConfigError
+from libmoe.moe.statistics import LayerSummary
+from libmoe.train.callbacks.router_statistics import RouterLog
 from libmoe.train.callbacks.weights_and_biases import WeightsAndBiases
 
 
@@ -54,7 +56,10 @@ def test_every_step_is_logged_with_the_settings(stand_in, spec_of, tmp_path, rec
     assert logged["train/step"] == 3
     assert logged["train/loss"] == 0.1 + 0.2
     assert "train/mfu" not in logged
-    assert (stand_in.finished, stand_in.defined) == (1, [("train/*", "train/step")])
+    assert (stand_in.finished, stand_in.defined) == (
+        1,
+        [("train/*", "train/step"), ("router/*", "train/step")],
+    )
 
 
 def test_a_resumed_run_goes_on_in_the_same_one(stand_in, spec_of, tmp_path):
@@ -79,3 +84,23 @@ def test_the_real_package_offline(spec_of, tmp_path, monkeypatch, record):
         sink.write(record(step=start + 1), 2)
         sink.close()
     assert len(list((tmp_path / "wandb").glob("offline-run-*/run-*.wandb"))) == 2
+
+
+def test_routers_are_told_as_tensorboard_is(stand_in, spec_of, tmp_path):
+    sink = WeightsAndBiases(spec_of(tmp_path, "sft"), "demo", 0)
+    seen = LayerSummary(
+        tokens=4,
+        load=[0.75, 0.25],
+        top1=[1.0, 0.0],
+        coactivation=[[1.0, 0.0], [0.0, 0.0]],
+        entropy=0.5,
+        margin=0.25,
+        null_share=None,
+        dropped_share=None,
+        z=2.0,
+    )
+    RouterLog(tmp_path, 0, sink).write(7, {"tower.0": seen})
+    (logged,) = stand_in.logged
+    assert logged.pop("train/step") == 7
+    figures = {"load_max": 0.75, "load_min": 0.25, "entropy": 0.5, "margin": 0.25, "z": 2.0}
+    assert logged == {f"router/tower.0/{name}": value for name, value in figures.items()}
