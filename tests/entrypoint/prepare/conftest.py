@@ -23,7 +23,7 @@ from entrypoint.prepare.transport.addresses import Addresses
 from entrypoint.prepare.transport.fetch import Options
 from entrypoint.prepare.transport.retry import Retry
 from entrypoint.sample.hub import Answer, Hub, Library, Request, Respond
-from entrypoint.volume import Volume
+from entrypoint.volume import Volume, write_text
 
 QUICK = Retry(attempts=4, attempts_if_silent=2, base_seconds=0.01, longest_seconds=0.2)
 HUB = "https://huggingface.co/datasets/org/set/resolve/main"
@@ -103,7 +103,7 @@ class World:
         path = self.volume.root.with_name("catalog.toml")
         header = {"name": "test", "description": "for a test"}
         content = {"catalog": header, "stages": self.stages, "artifact": list(self.artifacts.values())}
-        path.write_text(tomli_w.dumps(content))
+        write_text(path, tomli_w.dumps(content))  # at once: another process may be reading it
         return path
 
     def start(self, wrap: Callable[[Respond], Respond] = lambda respond: respond, **library: Any) -> Hub:
