@@ -1,5 +1,6 @@
 """What folds out below a stage's curves: rows left out, settings, versions, hardware, data."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
@@ -19,7 +20,7 @@ def tables(stage: StageRun) -> str:
         (
             _left_out(stage),
             _details("Settings, and where each came from",
-                     ((key, value, origins.get(key, "")) for key, value in settings.items())),
+                     ((key, _said(value), origins.get(key, "")) for key, value in settings.items())),
             _details("Made with", _made_with(stage).items()),
             _details("Data on the volume, sha256", stage.spec.receipts.items()),
         )
@@ -30,10 +31,15 @@ def given(stage: StageRun) -> str:
     """The settings that were asked for beside stage and preset, by their names."""
     settings = flatten(stage.spec.config.model_dump(mode="json"))
     return ", ".join(
-        f"{key}={settings[key]}"
+        f"{key}={_said(settings[key])}"
         for key, origin in stage.spec.provenance.items()
         if key in settings and key not in _TITLE and not origin.startswith(_GIVEN_BY_NOBODY)
     )
+
+
+def _said(value: object) -> str:
+    """As ``--set`` takes it; unset is nothing."""
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
 def _left_out(stage: StageRun) -> str:

@@ -118,6 +118,7 @@ def test_rows_that_were_left_out_are_counted_and_named(run: Path, tmp_path: Path
 def test_settings_of_this_run_stand_at_its_top(run: Path, tmp_path: Path) -> None:
     page = write_report(run, tmp_path / "page.html").read_text()
     assert "set for this run: train.learning_rate=0.25</p>" in page
+    assert "<td>train.trainable</td><td>[&quot;connector&quot;]</td><td>recipe pretrain</td>" in page
 
 
 def test_a_long_run_of_a_deep_model_stays_a_small_page(run: Path, tmp_path: Path) -> None:
