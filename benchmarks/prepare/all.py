@@ -1,14 +1,19 @@
 """Every benchmark of prepare, with the date, the machine and the versions: what benchmarks/results/ keeps.
 
-python benchmarks/prepare/all.py > benchmarks/results/prepare.md
+About 12 minutes on two free cores, and 7 GB of memory at the most.
+
+    python benchmarks/prepare/all.py [--rounds 3] > benchmarks/results/prepare.md
 """
 
 import os
 import platform
 import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
+
+import extraction
+import rerun
+import transport
 
 from entrypoint.prepare.transport.daemon import find_aria2c
 
@@ -44,8 +49,9 @@ def main() -> None:
     for command in _PROGRAMS:
         print(f"* {first_line(command)}")
     print(flush=True)
-    for script in ("transport.py", "extraction.py", "rerun.py"):
-        subprocess.run([sys.executable, Path(__file__).with_name(script), *sys.argv[1:]], check=True)
+    for benchmark in (transport, extraction, rerun):
+        benchmark.main()
+    print(f"Load at the end {os.getloadavg()[0]:.1f}.")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LIBMOE = [sys.executable, "-c", "from entrypoint.cli import main; main()"]
+_PREFIX = "libmoe-bench-"
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,13 @@ def run(command: Sequence[str | Path], cwd: Path | None = None) -> Run:
         [str(word) for word in command], cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
     assert process.stderr is not None
-    words = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
+    try:
+        words = process.stderr.read()
+        _, status, usage = os.wait4(process.pid, 0)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
     seconds = time.perf_counter() - start
     if status:
         sys.exit(f"{' '.join(map(str, command))}\n{words.decode()}")
@@ -79,11 +86,15 @@ def verdict(value: float, goal: float, at_least: bool) -> str:
 
 @contextmanager
 def workshop() -> Iterator[Path]:
-    """A folder in memory where there is one, so that the disk is not what is measured."""
+    """A folder in memory where there is one, so that no disk is measured; it goes away at the end."""
     shared = Path("/dev/shm")
-    folder = Path(
-        tempfile.mkdtemp(prefix="libmoe-bench-", dir=shared if os.access(shared, os.W_OK) else None)
-    )
+    place = shared if os.access(shared, os.W_OK) else Path(tempfile.gettempdir())
+    for left in place.glob(f"{_PREFIX}*"):
+        if not Path("/proc", left.name.removeprefix(_PREFIX).partition("-")[0]).exists():
+            shutil.rmtree(left)  # of one that was killed
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit("Interrupted."))
+    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=place))
     try:
         yield folder
     finally:
