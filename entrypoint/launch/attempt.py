@@ -11,7 +11,7 @@ from entrypoint.launch.plan import check_start
 from entrypoint.launch.processes import train_stage
 from entrypoint.launch.reshape import reshaped
 from entrypoint.launch.resume import check_fits, choose_checkpoint
-from libmoe.config.errors import LibmoeError
+from libmoe.config.errors import LibmoeError, TryAgainError
 from libmoe.config.run import RunSpec
 
 Say = Callable[[str], None]
@@ -35,6 +35,9 @@ class Attempt:
         with ExitStack() as stack:
             if self.place.rank == 0:
                 stack.enter_context(folder.held(spec, say))
+                if self.place.nodes == 1 and folder.is_done(spec):  # by whoever held the folder before
+                    say(f"stage {spec.config.stage}: done meanwhile, in {spec.run_dir}")
+                    return
             link = stack.enter_context(closing(meet(self.place, spec, self.rendezvous_minutes, say)))
             try:
                 if self.place.rank == 0:
@@ -47,6 +50,12 @@ class Attempt:
 
     def _prepare(self, spec: RunSpec, say: Say) -> RunSpec:
         stage = spec.config.stage
+        if folder.is_done(spec):
+            raise TryAgainError(
+                f"Another `libmoe train` has finished stage {stage} meanwhile: "
+                "the same command on all nodes goes on with what is left."
+            )
+        folder.check_continues(spec)
         check_start(spec)
         resume = choose_checkpoint(spec.run_dir, self.resume)
         folder.check_belongs(resume.checkpoint, spec)

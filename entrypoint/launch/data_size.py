@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from libmoe.config.annotations import CONVERSATIONS, FROM, VALUE
+from libmoe.config.errors import DataError
 from libmoe.config.row_sizes import image_counts, text_lengths
 from libmoe.config.run import RunSpec
 from libmoe.config.schema import TrainConfig
@@ -74,12 +75,21 @@ def _tokens_a_byte(table: "pa.Table", tokenizer_file: Path, plain: bool) -> floa
 
     Args:
         plain: of a row, only the caption is read, and its end.
+
+    Raises:
+        DataError: the tokenizer is damaged.
     """
     if not tokenizer_file.is_file() or not table.num_rows:
         return _USUAL_TOKENS_A_BYTE
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    try:
+        tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    except Exception as error:  # tokenizers raises nothing narrower
+        raise DataError(
+            f"The tokenizer {tokenizer_file} cannot be read ({error}): "
+            "delete it and run `libmoe prepare` again."
+        ) from error
     chosen = np.unique(np.linspace(0, table.num_rows - 1, _SAMPLED_ROWS).astype(np.int64))
     tokens = size = 0
     for turns in table.column(CONVERSATIONS).take(chosen).to_pylist():

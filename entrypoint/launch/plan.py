@@ -30,6 +30,7 @@ def plan_stage(
     config = resolved.config
     run_dir = runs / config.stage
     _check_skipping(config.train)
+    _check_norm(config.train)
     _check_wandb(resolved)
     check_placement(config.model, config.moe)
     check_routing(config.moe)
@@ -82,6 +83,14 @@ def _check_skipping(train: TrainConfig) -> None:
         raise ConfigError(
             "train.guard.nan = skip is exact only with train.precision = bf16 and ZeRO 1 to 3: "
             "choose these, or --set train.guard.nan=stop."
+        )
+
+
+def _check_norm(train: TrainConfig) -> None:
+    if not train.max_grad_norm and not train.zero.stage:
+        raise ConfigError(
+            "Without ZeRO, DeepSpeed knows the gradient's norm only where it clips: "
+            "set train.zero.stage=1, or train.max_grad_norm to more than 0."
         )
 
 

@@ -108,7 +108,7 @@ def _full_sentence(error: BaseException) -> str:
     where = f" ({error.filename})" if isinstance(error, OSError) and error.filename else ""
     return (
         f"The disk of the run folder is full{where}: make room, or keep fewer checkpoints with "
-        "train.save_total_limit; the same command continues from the last checkpoint, which is whole."
+        "train.save_total_limit; the same command continues from the last checkpoint that is whole."
     )
 
 

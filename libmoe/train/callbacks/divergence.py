@@ -1,4 +1,4 @@
-"""Stops a run that learns nothing any more: its loss is no number, has exploded, or stands still."""
+"""Stops a run that learns nothing any more: its loss is no number, has exploded, or it stands still."""
 
 import logging
 import math
@@ -30,6 +30,7 @@ class DivergenceGuard(TrainerCallback):
         self._first: list[float] = []
         self._last: deque[float] = deque(maxlen=_WINDOW)
         self._same = 1
+        self._without_gradient = 0
         self._skipped = 0
 
     def hear(self, facts: BatchFacts) -> None:
@@ -37,14 +38,16 @@ class DivergenceGuard(TrainerCallback):
         self._rows += facts.rows
 
     def on_log(self, _: Any, state: TrainerState, *__: Any, logs: dict[str, Any], **___: Any) -> None:
-        """Looks at the step's loss and forgets its rows.
+        """Looks at the step's loss and gradient and forgets its rows.
 
         Raises:
-            ConfigError: the loss is NaN or infinite, has exploded, or has been the same for too long.
+            ConfigError: the loss is NaN or infinite, has exploded, or it or a gradient of 0 has been the same
+                for too long.
         """
         if "loss" in logs:
             if math.isfinite(logs["loss"]):
                 self._look_at(logs["loss"], state.global_step)
+                self._look_at_gradient(logs.get("grad_norm"), state.global_step)
             else:
                 self._not_a_number(logs["loss"], state.global_step)
         self._rows.clear()
@@ -82,6 +85,15 @@ class DivergenceGuard(TrainerCallback):
                 f"The loss exploded: its mean over {len(self._last)} steps was {start:.4g} at first and is "
                 f"{now:.4g} at step {step}",
                 "lower train.learning_rate, or raise train.guard.explosion if this is expected",
+            )
+
+    def _look_at_gradient(self, norm: float | None, step: int) -> None:
+        self._without_gradient = self._without_gradient + 1 if norm == 0 else 0
+        if self._without_gradient == self._settings.frozen_steps != 0:
+            raise self._stop(
+                f"The gradient was exactly 0 for {self._without_gradient} steps, the last of them {step}",
+                "nothing is learned; lower train.learning_rate, which may have driven the weights to where "
+                "no gradient is left, and see whether these rows have labels",
             )
 
     def _stop(self, what: str, advice: str) -> ConfigError:

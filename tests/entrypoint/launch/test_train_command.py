@@ -82,6 +82,10 @@ def test_wandb_is_asked_for_and_not_installed(train: Train) -> None:
         (("--moe", "smoe_share", "--set", "moe.top_k=1"), "no routed expert beside the shared one"),
         (("--moe", "aux_free", "--set", "moe.compat=upstream"), "aux_free has no upstream form"),
         (("--set", "model.vision_feature_layer=-99"), "the tower has 27 layers"),
+        (
+            ("--set", "train.max_grad_norm=0", "--set", "train.zero.stage=0"),
+            "set train.zero.stage=1, or train.max",
+        ),
         (("--init-from", "/etc"), "--init-from /etc holds no model"),
     ],
 )
@@ -105,3 +109,11 @@ def test_a_volume_that_is_not_there(train: Train, tmp_path: Path) -> None:
     done = train("--dry-run", "--data-dir", tmp_path / "gone")
     assert (done.returncode, done.stderr.count("\n")) == (73, 1)
     assert f"There is no data directory {tmp_path / 'gone'}" in done.stderr
+
+
+def test_a_tokenizer_that_was_cut_is_bad_data(train: Train, tmp_path: Path) -> None:
+    tokenizer = tmp_path / "volume/models/microsoft/Phi-3.5-mini-instruct/tokenizer.json"
+    tokenizer.write_text("{")
+    done = train("--dry-run", "--gpu-model", "h100", "--gpus", "4")
+    assert done.returncode == 65
+    assert f"The tokenizer {tokenizer} cannot be read" in done.stderr

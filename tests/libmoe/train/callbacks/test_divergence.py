@@ -47,6 +47,24 @@ def test_a_loss_that_stands_still(loss):
     see([loss] * 100, frozen_steps=0)
 
 
+def test_a_gradient_that_is_gone():
+    """As after a learning rate that drove every unit to where its activation is flat."""
+
+    def look(norms, **settings):
+        guard = DivergenceGuard(GuardConfig(**settings))
+        for step, norm in enumerate(norms, start=1):
+            guard.hear(BatchFacts((f"row-{step}",), 10, 1, ()))
+            logs = {"loss": 2.0 + step / 10, "grad_norm": norm}
+            guard.on_log(None, TrainerState(global_step=step), None, logs=logs)
+
+    with pytest.raises(
+        ConfigError, match=r"gradient was exactly 0 for 10 steps, the last of them 13, on the rows"
+    ):
+        look([0.7, 0.6, 0.5, *[0.0] * 20])
+    look([0.7, *[0.0] * 9, 1e-9, *[0.0] * 9])
+    look([0.0] * 30, frozen_steps=0)
+
+
 def test_an_explosion_is_a_mean_over_steps():
     see([*wave(30, 2.0), 40.0, *wave(9, 2.0)])  # one wild batch is none
     with pytest.raises(ConfigError, match=r"exploded: its mean over 10 steps was 2.* at first and is"):
