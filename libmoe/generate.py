@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from libmoe.config.errors import DataError, LibmoeError, UsageError
+from libmoe.config.saved import saved_values
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -70,11 +71,10 @@ def _decode(path: Path) -> "Image":
     """The picture as training would see it."""
     from libmoe.data.image import load_image
 
+    _require_image(path)
     try:
         return load_image(path, row_id="")
     except DataError as error:  # speaks of a dataset's row
-        if isinstance(error.__cause__, FileNotFoundError):
-            raise DataError(f"There is no image {path}: check --image.") from error
         raise DataError(
             f"The image {path} cannot be decoded ({error.__cause__}): give another file."
         ) from error
@@ -134,6 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         requests = [Request(arguments.image, arguments.prompt)]
         if arguments.requests:
             requests = read_requests(arguments.requests)
+        _require_files(arguments.checkpoint, requests)
         captioner = Captioner(arguments.checkpoint)
         for request in requests:
             text = captioner.generate(request.images, request.prompt, arguments.max_new_tokens)
@@ -143,6 +144,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"libmoe: {error}\n")
         return error.exit_code
     return 0
+
+
+def _require_files(checkpoint: Path, requests: Sequence[Request]) -> None:
+    """Says what is not there before torch is imported, which takes seconds."""
+    saved_values(checkpoint)
+    for request in requests:
+        for image in request.images:
+            _require_image(image)
+
+
+def _require_image(path: Path) -> None:
+    if not path.is_file():
+        raise DataError(f"There is no image {path}: check --image.")
 
 
 def _as_json(request: Request, text: str) -> str:

@@ -1,6 +1,5 @@
 """A saved model folder, back as a model and its processor."""
 
-import json
 from pathlib import Path
 
 import torch
@@ -8,6 +7,7 @@ from transformers import LlavaProcessor
 from transformers.utils.logging import disable_progress_bar
 
 from libmoe.config.errors import ConfigError
+from libmoe.config.saved import saved_values
 from libmoe.model.config import LibmoeConfig
 from libmoe.model.modeling import LibmoeForConditionalGeneration
 from libmoe.model.processor import stop_token_ids
@@ -42,18 +42,4 @@ def saved_config(folder: Path) -> LibmoeConfig:
     Raises:
         ConfigError: there is none, or it is not libmoe's.
     """
-    path = folder / "config.json"
-    if not path.is_file():
-        raise ConfigError(
-            f"There is no checkpoint in {folder}: give the folder that holds config.json, as RUN/model."
-        )
-    try:
-        values = dict(json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"{path} is no model configuration: give a folder that libmoe saved.") from error
-    if values.get("model_type") != LibmoeConfig.model_type:
-        raise ConfigError(
-            f"{folder} holds a {values.get('model_type')!r} model, not {LibmoeConfig.model_type!r}: "
-            "give a folder that libmoe saved."
-        )
-    return LibmoeConfig.from_dict({"dtype": torch.float32, **values})
+    return LibmoeConfig.from_dict({"dtype": torch.float32, **saved_values(folder)})

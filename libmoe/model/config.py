@@ -8,6 +8,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import LlavaConfig
 
 from libmoe.config.placement import tower_depth
+from libmoe.config.saved import MODEL_TYPE
 from libmoe.config.schema import MoEConfig
 
 
@@ -20,7 +21,7 @@ class LibmoeConfig(LlavaConfig):
         moe: ``libmoe.config.schema.MoEConfig`` as a dictionary; None or the name "none" is a dense model.
     """
 
-    model_type = "libmoe_llava"
+    model_type = MODEL_TYPE
 
     scales: list[int] | tuple[int, ...] = (1,)
     moe: dict[str, Any] | None = None

@@ -118,6 +118,17 @@ def test_missing_and_broken_images(captioner: Captioner, tmp_path: Path) -> None
         captioner.generate([tmp_path / "short.jpg"], "What?")
 
 
+@pytest.mark.parametrize("absent", ["checkpoint", "image"])
+def test_what_is_not_there_is_said_before_torch_is_imported(absent: str, checkpoint: Path) -> None:
+    given = {"checkpoint": checkpoint, "image": PHOTOGRAPHS[0], absent: Path("absent")}
+    arguments = [f"--{name}={path}" for name, path in given.items()]
+    program = "import sys; from libmoe.generate import main; sys.exit(main() + ('torch' in sys.modules))"
+    command = [sys.executable, "-c", program, *arguments, "--prompt", "What is this?"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == {"checkpoint": 78, "image": 65}[absent], done.stderr
+    assert f"There is no {absent}" in done.stderr
+
+
 def test_no_checkpoint(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code, message = failure(capsys, "--checkpoint", tmp_path / "absent", "--prompt", "What?")
     assert code == 78
