@@ -7,6 +7,7 @@ STAGE ?= all
 GPUS ?=
 ARGS ?=
 IMAGE ?= libmoe
+SBOM ?= libmoe.spdx.json
 TORCH ?= auto
 
 PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
@@ -43,6 +44,16 @@ test-system: $(READY) ## the tests that need a Docker engine
 .PHONY: image
 image: ## build the image; VARIANT=cpu BASE_IMAGE=debian:bookworm for one without CUDA
 	@docker/build $(ARGS)
+
+.PHONY: image-repro
+image-repro: ## build the image twice from scratch and say 'equal' or what differs; settings as for image
+	@docker/repro $(ARGS)
+
+.PHONY: sbom
+sbom: ## write the image's SBOM (SPDX 2.3, JSON) to SBOM
+	@$(or $(DOCKER),docker) run --rm --network none --entrypoint cat "$(IMAGE)" \
+		/opt/libmoe/share/libmoe/sbom.spdx.json >"$(SBOM).part" || { rm -f "$(SBOM).part"; exit 69; }
+	@mv "$(SBOM).part" "$(SBOM)"
 
 .PHONY: prepare
 prepare: ## in the image: fetch, verify and unpack what STAGE needs into DATA

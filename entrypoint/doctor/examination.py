@@ -6,6 +6,7 @@ from typing import Any
 from entrypoint.catalog.schema import Catalog
 from entrypoint.doctor.finding import Finding
 from entrypoint.doctor.gpus import gpu_findings
+from entrypoint.doctor.image import image_findings, manifest, sbom
 from entrypoint.doctor.limits import limit_findings
 from entrypoint.doctor.network import network_findings
 from entrypoint.doctor.ranks import rank_findings
@@ -44,6 +45,8 @@ class Examination:
             "healthy": not self.failures,
             "findings": [finding.as_dict() for finding in self.findings],
             "packages": packages(),
+            "manifest": manifest(),
+            "sbom": sbom(),
         }
 
 
@@ -56,7 +59,8 @@ def examine(
         gpus: as `train` takes it.
         catalog: whose hosts are asked; None: no network is used.
     """
-    findings = [*software_findings(), *gpu_findings(), *limit_findings(), *storage_findings(volume)]
+    findings = [*image_findings(), *software_findings(), *gpu_findings(), *limit_findings()]
+    findings += storage_findings(volume)
     findings += rank_findings(gpus)
     if catalog is not None:
         findings += network_findings(catalog, addresses or Addresses())

@@ -21,7 +21,9 @@ def rank_findings(gpus: str | None) -> list[Finding]:
     except LibmoeError as error:
         return [fail("ranks", f"--gpus {gpus}", str(error))]
     count = devices.world.processes
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+    # A container without network cannot resolve its own name.
+    alone = ["--standalone", "--local-addr=127.0.0.1", f"--nproc-per-node={count}"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", *alone]
     environment = {"GLOO_SOCKET_IFNAME": "lo", **os.environ, **devices.environment}
     command = [*torchrun, "-m", "libmoe.train.selftest"]
     try:

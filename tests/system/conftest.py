@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -94,13 +95,40 @@ def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """How the image under test is built."""
+
+    settings: dict[str, str]
+    """Of docker/build."""
+    secret: str
+    """Stands in the pip.conf that the build is given."""
+
+
 @pytest.fixture(scope="session")
-def image(docker: str, wheelhouse: Path) -> Image:
+def recipe(docker: str, wheelhouse: Path, tmp_path_factory: pytest.TempPathFactory) -> Recipe:
     """The CPU variant on the stand-in base."""
     if not succeed(docker, "images", "--quiet", BASE):
         succeed(ROOT / "docker/base", BASE)
+    secret = secrets.token_hex(16)
+    conf = tmp_path_factory.mktemp("secrets") / "pip.conf"
+    given = os.environ.get("PIP_CONFIG_FILE")
+    conf.write_text((Path(given).read_text() if given else "[global]\n") + f"# {secret}\n")
+    settings = {
+        "VARIANT": "cpu",
+        "BASE_IMAGE": BASE,
+        "WHEELHOUSE": str(wheelhouse),
+        "PIP_CONF": str(conf),
+        "SOURCE": "https://example.org/libmoe",
+    }
+    return Recipe(settings, secret)
+
+
+@pytest.fixture(scope="session")
+def image(docker: str, recipe: Recipe) -> Image:
+    """Built once for all tests."""
     name = "libmoe:system-test"
-    succeed(ROOT / "docker/build", IMAGE=name, VARIANT="cpu", BASE_IMAGE=BASE, WHEELHOUSE=str(wheelhouse))
+    succeed(ROOT / "docker/build", **recipe.settings, IMAGE=name)
     return Image(docker, name)
 
 

@@ -63,10 +63,15 @@ def terminate(image: Image, container: str) -> int:
     """Ends a container as a scheduler does that takes its machine back; its exit code, within 10 seconds."""
     started = time.monotonic()
     subprocess.run([image.docker, "kill", "--signal", "TERM", container], check=True, capture_output=True)
-    wait = [image.docker, "wait", container]
-    code = subprocess.run(wait, check=True, capture_output=True, text=True, timeout=60).stdout
+    code = ended(image, container)
     assert time.monotonic() - started < 10
-    return int(code)
+    return code
+
+
+def ended(image: Image, container: str) -> int:
+    """The exit code of a container that is about to end."""
+    wait = [image.docker, "wait", container]
+    return int(subprocess.run(wait, check=True, capture_output=True, text=True, timeout=60).stdout)
 
 
 def wait_until(happened: Callable[[], object], what: str) -> None:
@@ -77,15 +82,47 @@ def wait_until(happened: Callable[[], object], what: str) -> None:
         time.sleep(0.1)
 
 
-def test_sigterm_during_prepare(image: Image, volume: Path, library: Library, serve: Serve) -> None:
-    """The next prepare carries on."""
+def slowly(library: Library) -> Callable[[Request], Answer]:
+    """A hub that takes its time, so that something can happen meanwhile."""
 
-    def slowly(request: Request) -> Answer:
+    def respond(request: Request) -> Answer:
         answer = library.answer(request)
         answer.bytes_per_second = 30_000
         return answer
 
-    with serve(slowly) as hub, image.start(*prepare(hub.url), data=volume) as container:
+    return respond
+
+
+def said(image: Image, container: str) -> str:
+    """What a container has written."""
+    logs = [image.docker, "logs", container]
+    return subprocess.run(
+        logs, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ).stdout
+
+
+def test_two_prepares_on_a_volume(image: Image, volume: Path, library: Library, serve: Serve) -> None:
+    """The second says who has it; with --wait it starts once the first has ended."""
+    with (
+        serve(slowly(library)) as slow,
+        serve(library.answer) as hub,
+        image.start(*prepare(slow.url), data=volume, options=("--hostname", "the-first")) as first,
+    ):
+        wait_until(lambda: slow.bytes_sent, "download")
+        refused = image.run(*prepare(hub.url), data=volume)
+        assert refused.returncode == 75, refused.stderr
+        assert_one_sentence(refused.stderr, "on the-first since")
+        with image.start(*prepare(hub.url), "--wait", data=volume) as second:
+            wait_until(lambda: "on the-first since" in said(image, second), "word of who has the volume")
+            assert hub.bytes_sent == 0
+            assert terminate(image, first) == 75
+            assert ended(image, second) == 0, said(image, second)
+        assert hub.bytes_sent > 0
+
+
+def test_sigterm_during_prepare(image: Image, volume: Path, library: Library, serve: Serve) -> None:
+    """The next prepare carries on."""
+    with serve(slowly(library)) as hub, image.start(*prepare(hub.url), data=volume) as container:
         wait_until(lambda: hub.bytes_sent, "download")
         assert terminate(image, container) == 75
 
@@ -107,3 +144,22 @@ def test_sigterm_during_training(image: Image, volume: Path, library: Library, s
         wait_until((run / "metrics.jsonl").exists, "step")
         assert terminate(image, container) == 75
     assert list((run / "checkpoints").glob("step-*"))
+
+
+def test_memory_runs_out_in_training(image: Image, volume: Path, library: Library, serve: Serve) -> None:
+    """The kernel ends the rank, the largest process in the container, and the user learns why."""
+    with serve(library.answer) as hub:
+        done = image.run(*prepare(hub.url), data=volume)
+        assert done.returncode == 0, done.stderr
+
+    train = ("train", "--stage", "1", "--preset", "tiny", "--gpus", "cpu", "--set", "train.epochs=1000")
+    options = ("--env", "OMP_NUM_THREADS=1", "--memory", "1g", "--memory-swap", "1g")
+    with image.start(*train, data=volume, options=options) as container:
+        wait_until((volume / "runs" / "tiny" / "pretrain" / "metrics.jsonl").exists, "step")
+        # Files in memory count, and nobody can be ended for them.
+        fill = [image.docker, "exec", container, "sh", "-c", "head --bytes 800M /dev/zero > /tmp/file"]
+        subprocess.run(fill, capture_output=True)
+        assert ended(image, container) == 75
+        told = said(image, container)
+    assert_one_sentence(told, "the machine's or the container's memory ran out (lower train.micro_batch_size")
+    assert "was killed by signal 9 (SIGKILL) after step" in told
