@@ -215,8 +215,8 @@ class GuardConfig(_Settings):
     )
     frozen_steps: Annotated[int, Field(ge=0)] = Field(
         default=10,
-        description="Stop where the loss is exactly 0 or the same, or the gradient exactly 0, for so many steps; "
-        "0: never.",
+        description="Stop where the loss is exactly 0 or the same, or the gradient exactly 0, for so many "
+        "steps; 0: never.",
     )
 
 

@@ -1,6 +1,6 @@
 """transformers' Trainer with our order of the data; all else that is ours is callbacks."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -30,6 +30,17 @@ class OrderedTrainer(Trainer):
         """Reports a step; what is summed up for the next one starts from 0, also after a loss that is NaN."""
         super().log(logs, start_time)
         self._tr_loss.zero_()
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], Tensor | int | None]:
+        """Nothing after the last step: a run that resumes there has its model to save and no step to make."""
+        if self.state.global_step >= self.state.max_steps:
+            return [], None
+        samples: tuple[list[Any], Tensor | int | None] = super().get_batch_samples(
+            epoch_iterator, num_batches, device
+        )
+        return samples
 
     def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[int]:
         return self._sampler

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 
 import pytest
 import torch
@@ -147,6 +148,27 @@ def test_resumed_inside_an_epoch_is_not_interrupted(pretrain, folder, spec_of, r
     assert [m["grad_norm"] for m in resumed.metrics[4:]] == [m["grad_norm"] for m in pretrain.metrics[4:]]
     ours, theirs = (load_file(r.run_dir / "model/model.safetensors") for r in (resumed, pretrain))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_resumed_after_its_last_step_makes_no_other(folder, spec_of, run):
+    """As killed while it saved its model; the last step is not the last of an epoch."""
+    settings = (
+        *SHORT,
+        "train.max_steps=2",
+        "train.save_steps=2",
+        "train.scheduler=constant",
+        "train.warmup_ratio=0",
+    )
+    whole = run(spec_of(folder / "short", "pretrain", *settings, processes=1))
+    assert whole.code == 0, whole.log
+    weights = (whole.run_dir / "model/model.safetensors").read_bytes()
+    shutil.rmtree(whole.run_dir / "model")
+    checkpoint = whole.run_dir / "checkpoints/step-2"
+    again = run(spec_of(whole.run_dir, "pretrain", *settings, processes=1, resume_from=checkpoint))
+    assert again.code == 0, again.log
+    assert again.metrics == whole.metrics
+    assert (again.run_dir / "model/model.safetensors").read_bytes() == weights
+    assert [path.name for path in (again.run_dir / "checkpoints").glob("step-*")] == ["step-2"]
 
 
 def test_interrupted_saves_and_says_so(pretrain, folder, spec_of, run):
