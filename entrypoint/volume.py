@@ -108,10 +108,10 @@ class Volume:
         return self.hidden / "receipts" / f"{name}.json"
 
     def receipt(self, name: str) -> Receipt | None:
-        """An artifact's receipt; None where it is not whole yet."""
+        """An artifact's receipt; None where it is not whole yet. One that is damaged is as good as none."""
         try:
             return Receipt(**json.loads(self.receipt_path(name).read_text()))
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
             return None
 
     def receipts(self) -> dict[str, str]:
@@ -172,11 +172,19 @@ class Volume:
                 "create it or mount the volume there, or choose another with --data-dir."
             )
         with self.guard():
-            self.root.mkdir(exist_ok=True)
+            self._make()
             self.hidden.mkdir(exist_ok=True)
             probe = self.hidden / f".{uuid.uuid4().hex}"
             probe.write_bytes(b"writable")
             probe.unlink()
+
+    def _make(self) -> None:
+        try:
+            self.root.mkdir(exist_ok=True)
+        except FileNotFoundError as error:  # as below /proc
+            raise VolumeError(
+                f"{self.root} cannot be made there: choose another place with --data-dir."
+            ) from error
 
     def require(self) -> None:
         """For commands that only read.

@@ -11,6 +11,14 @@ from libmoe.config.errors import ConfigError, UsageError, nearest
 
 DEFAULT = "guide"
 _FOLDER = Path(__file__).parent
+_WORDS = {
+    "extra_forbidden": "is no key of a catalogue",
+    "missing": "is missing",
+    "tuple_type": "must be a list",
+    "model_type": "must be a table",
+    "dict_type": "must be a table",
+}
+"""For what pydantic says in its own language."""
 
 
 def load_catalog(name_or_path: str = DEFAULT) -> Catalog:
@@ -45,9 +53,7 @@ def _locate(name_or_path: str) -> Path:
 
 def _first_problem(error: ValidationError, content: dict[str, Any]) -> str:
     problem = error.errors(include_url=False)[0]
-    message = problem["msg"].removeprefix("Value error, ").rstrip(".")
-    if problem["type"] == "extra_forbidden":
-        message = "is no key of a catalogue"
+    message = _WORDS.get(problem["type"], problem["msg"].removeprefix("Value error, ").rstrip("."))
     key = _key(problem["loc"], content)
     return f"{key}: {message}" if key else message
 

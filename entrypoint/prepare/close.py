@@ -1,5 +1,6 @@
 """What `verify` does: close what several prepares did together, and look at all of it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,11 @@ from typing import Any
 from entrypoint.catalog.selection import Selection
 from entrypoint.prepare.annotations.filtered import write_filtered
 from entrypoint.prepare.audit.report import Report
-from entrypoint.prepare.audit.rows import Depth, audit, unusable_path, write_audits
+from entrypoint.prepare.audit.rows import Depth, audit, judge, unusable_path, write_audits
 from entrypoint.prepare.events import Emit, Progress, Said
 from entrypoint.prepare.install import Installer
+from entrypoint.prepare.listing import Listing
+from entrypoint.prepare.state import State
 from entrypoint.prepare.transport.fetch import Options
 from entrypoint.volume import Volume
 from libmoe.config.errors import TryAgainError, VolumeError
@@ -38,7 +41,8 @@ def verify(selection: Selection, volume: Volume, depth: Depth, filtered: bool, e
     """Joins everything that was selected with the disk.
 
     Indexes that do not fit what is on the volume now are made first, as after prepares that shared the work;
-    a volume that cannot be written, or is being written, is only looked at.
+    a volume that cannot be written, or is being written, is only looked at. What was found to have
+    changed by reading it loses its receipt, so that the next prepare brings it again.
 
     Args:
         filtered: also writes the annotations without the rows that cannot be used.
@@ -51,7 +55,10 @@ def verify(selection: Selection, volume: Volume, depth: Depth, filtered: bool, e
     try:
         with volume.guard(), volume.lock():
             _index(selection, volume, emit)
-            report = audit(selection, volume, depth)
+            listing = Listing(volume.root)
+            states = judge(selection, volume, depth, listing)
+            report = audit(selection, volume, depth, listing, states)
+            _give_back(states, volume)
             write_audits(report, volume)
             written = _write_filtered(selection, volume, report, emit) if filtered else {}
     except (VolumeError, TryAgainError) as error:
@@ -61,6 +68,12 @@ def verify(selection: Selection, volume: Volume, depth: Depth, filtered: bool, e
         return Verified(audit(selection, volume, depth), {}, {})
     lists = {found.name: unusable_path(volume, found.name) for found in report.sets if found.unusable}
     return Verified(report, lists, written)
+
+
+def _give_back(states: Mapping[str, State], volume: Volume) -> None:
+    for name, state in states.items():
+        if state.unseen:
+            volume.receipt_path(name).unlink()
 
 
 def _index(selection: Selection, volume: Volume, emit: Emit) -> None:

@@ -45,6 +45,7 @@ def manifest_table(volume: Volume, name: str) -> "pa.Table":
 
     Raises:
         FileNotFoundError: there is no manifest.
+        ValueError: it is damaged.
     """
     import pyarrow as pa
     from pyarrow import csv
@@ -52,7 +53,7 @@ def manifest_table(volume: Volume, name: str) -> "pa.Table":
     path = manifest_path(volume, name)
     types = {"path": pa.string(), "size": pa.int64(), "crc": pa.string(), "was": pa.string()}
     if not path.stat().st_size:
-        return pa.table({column: pa.array([], kind) for column, kind in types.items()})
+        return pa.table({column: pa.array([], types[column]) for column in ("path", "size")})
     return csv.read_csv(
         path,
         csv.ReadOptions(column_names=list(types)),

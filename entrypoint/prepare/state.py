@@ -23,6 +23,8 @@ class State:
     """Bytes of its download that need not be fetched."""
     taken: int = 0
     """Unless it is ready, bytes of the volume that it takes already: of its download, and of its files."""
+    unseen: bool = False
+    """Damaged in a way that `state_of` does not see."""
 
 
 def state_of(artifact: Artifact, volume: Volume, listing: Listing) -> State:
@@ -48,7 +50,7 @@ def reread_state_of(artifact: Artifact, volume: Volume, listing: Listing) -> Sta
     if state.kind != "ready" or receipt is None:
         return state
     changed = _changed_files(artifact, receipt, volume)
-    return State("damaged", f"{changed[0]} has changed since it came") if changed else state
+    return State("damaged", f"{changed[0]} has changed since it came", unseen=True) if changed else state
 
 
 def _changed_files(artifact: Artifact, receipt: Receipt, volume: Volume) -> list[str]:
@@ -93,6 +95,10 @@ def _damage(artifact: Artifact, receipt: Receipt, volume: Volume, listing: Listi
         missing = listing.missing_of(files)
     except FileNotFoundError:
         return "the list of its files is gone", 0
+    except ValueError:
+        return "the list of its files is damaged", 0
+    if artifact.kind == "archive" and len(files) != receipt.files:
+        return "the list of its files is damaged", 0
     if not missing:
         return "", 1
     reason = f"{len(missing)} of {len(files)} files are gone, the first: {missing[0]}"

@@ -37,6 +37,11 @@ def test_a_file_in_the_way(tmp_path):
         Volume(tmp_path / "data").check()
 
 
+def test_a_place_where_no_folder_can_be_made():
+    with pytest.raises(VolumeError, match="/proc/data cannot be made there: choose another"):
+        Volume(Path("/proc/data")).check()
+
+
 def test_a_volume_that_is_read_only(tmp_path):
     words = r"cannot be written \(read-only file system\)"
     with mounted(tmp_path / "data", "ro") as root, pytest.raises(VolumeError, match=words):

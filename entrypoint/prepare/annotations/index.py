@@ -58,6 +58,7 @@ def image_column(volume: Volume, annotations: str) -> "pa.ChunkedArray":
 
     Raises:
         FileNotFoundError: there is no index.
+        ValueError: it is damaged.
     """
     import pyarrow as pa
 

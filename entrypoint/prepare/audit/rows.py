@@ -46,14 +46,19 @@ def audit(
         listing, states: where somebody has just looked.
     """
     listing, depth = listing or Listing(volume.root), depth or Depth()
-    judge = reread_state_of if depth.decode_jobs else state_of
-    states = states or {artifact.name: judge(artifact, volume, listing) for artifact in selection.artifacts}
+    states = states or judge(selection, volume, depth, listing)
     sets = tuple(
         _audit_set(selection, artifact, volume, listing, states, depth)
         for artifact in selection.artifacts
         if artifact.kind == "annotations"
     )
     return Report(sets, selection.annotations, _not_ready(selection.artifacts, states))
+
+
+def judge(selection: Selection, volume: Volume, depth: Depth, listing: Listing) -> dict[str, State]:
+    """How far each artifact is; each file is read where the depth says so."""
+    look = reread_state_of if depth.decode_jobs else state_of
+    return {artifact.name: look(artifact, volume, listing) for artifact in selection.artifacts}
 
 
 def share_report(artifacts: Sequence[Artifact], volume: Volume) -> Report:
@@ -94,8 +99,8 @@ def _audit_set(
         return SetAudit(artifact.name, not_ready)
     try:
         images = image_column(volume, artifact.name)
-    except FileNotFoundError:
-        return SetAudit(artifact.name, (*not_ready, f"{artifact.name} has no index"))
+    except (FileNotFoundError, ValueError):
+        return SetAudit(artifact.name, (*not_ready, f"{artifact.name} has no index that can be read"))
     sources = {need: states[need.name] for need in needs if need.kind in _WITH_IMAGES}
     return _join(artifact.name, not_ready, images, sources, volume, listing, depth)
 

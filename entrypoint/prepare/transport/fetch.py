@@ -165,7 +165,8 @@ class Fetcher:
         if mirror:
             return UnavailableError(
                 f"{artifact.name} is not to be had from the mirror: {tried}. "
-                f"Check that {mirror} runs and holds this file, or leave --mirror out."
+                f"Check that {mirror} {'runs and ' if mirror.startswith('http') else ''}holds this file, "
+                "or leave --mirror out."
             )
         return UnavailableError(
             f"{artifact.name} is not available: {tried}. Check the network (and HF_TOKEN if it is gated), "

@@ -36,7 +36,7 @@ def test_the_built_in_ones_load(name):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (("licence", "license"), "artifact 'a', key 'licence': Field required"),
+        (("licence", "license"), "artifact 'a', key 'licence': is missing"),
         (
             ('kind = "file"', 'kind = "file"\ncolour = 1'),
             "artifact 'a', key 'colour': is no key of a catalogue",
