@@ -20,6 +20,7 @@ COMMANDS = {
     "report": "A run as one HTML page: curves, expert load, settings.",
     "reproduce": "A run once more from its run.json: the same losses?",
     "generate": "Answer a prompt about an image with a trained model.",
+    "convert": "Upstream's checkpoints to ours, and back.",
     "doctor": "What is wrong with this machine, and what to do.",
     "config": "Show the settings of a run and where each came from.",
     "demo": "The whole job on this machine's CPU with the bundled sample.",
