@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -117,3 +118,28 @@ def test_a_tokenizer_that_was_cut_is_bad_data(train: Train, tmp_path: Path) -> N
     done = train("--dry-run", "--gpu-model", "h100", "--gpus", "4")
     assert done.returncode == 65
     assert f"The tokenizer {tokenizer} cannot be read" in done.stderr
+
+
+def test_the_guides_stage_5_is_one_command(write_index: WriteIndex, tmp_path: Path) -> None:
+    """LLaVA-332K, zero3_offload, Phi-3.5, by the guide's own two variables (docs/planning.md)."""
+    index = write_index([(1, 100)] * 64)
+    volume = index.parents[2]
+    index.rename(index.with_name("llava-332k.arrow"))
+    volume.rename(tmp_path / "data")
+    for name in ("microsoft/Phi-3.5-mini-instruct", "google/siglip-so400m-patch14-224"):
+        (tmp_path / "data/models" / name).mkdir(parents=True)
+    text = (Path(__file__).parents[3] / "docs/planning.md").read_text()
+    command = re.search(r"^TOOLKIT_DIR=\S+ ID_GPUS=(\S+) libmoe (train (?:.*\\\n)*.*)$", text, re.MULTILINE)
+    assert command
+    words = [*command[2].replace("\\\n", " ").split(), "--dry-run", "--gpu-model", "a100", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-c", f"{TORCHLESS}from entrypoint.cli import main; main()", *words],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PATH": "/nowhere", "TOOLKIT_DIR": str(tmp_path), "ID_GPUS": command[1]},
+    )
+    assert done.returncode == 0, done.stderr
+    plan = json.loads(done.stdout)["sft"]
+    assert (plan["data"], plan["ranks"], plan["global_batch_size"]) == ("llava-332k", "4 cuda", 32)
+    assert plan["zero"] == "3, optimizer and parameters offloaded"
+    assert plan["run_folder"] == str(tmp_path / "data/runs/phi35-siglip224/sft")
