@@ -1,14 +1,11 @@
 """Makes JPEGs of GIF, PNG, WebP and BMP pictures that go by a JPEG's name, as hundreds do in some sources."""
 
 import io
-import threading
 import warnings
 from pathlib import Path
 
 _JPEG_NAMES = (".jpg", ".jpeg")
 _QUALITY = 95
-_ONE_AT_A_TIME = threading.Lock()
-"""Whether warnings are shown is not a thread's own affair."""
 HEAD_BYTES = 16
 """Enough of a file for `format_of`."""
 
@@ -46,7 +43,7 @@ def as_jpeg(path: Path) -> bytes | None:
 
     out = io.BytesIO()
     try:
-        with _ONE_AT_A_TIME, warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path) as image:
                 image.convert("RGB").save(out, "JPEG", quality=_QUALITY, subsampling=0)
