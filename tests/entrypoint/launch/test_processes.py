@@ -139,7 +139,7 @@ def test_a_killed_rank_is_named_with_its_step(train: Callable[..., list[str]]) -
         "time.sleep(0.6); fail(75, 'LOST_RANK', 'lost the connection')"
     )
     with pytest.raises(
-        RanksLostError, match=r"Rank 1 was killed by signal 9 \(SIGKILL\) after step 4.*continues"
+        RanksLostError, match=r"Rank 1 was killed by signal 9 \(SIGKILL\) after step 4.*starts again"
     ):
         train(script)
 
@@ -213,7 +213,7 @@ def test_a_second_interrupt_ends_at_once(train: Callable[..., list[str]], follow
     with (
         when(lambda: "ready" in said and followed.is_set(), interrupt),
         when(lambda: "saving" in said, interrupt),
-        pytest.raises(LibmoeError, match=r"Training was interrupted; .* continues") as caught,
+        pytest.raises(LibmoeError, match=r"Training was interrupted; .* starts again") as caught,
     ):
         train(script, said=said)
     assert caught.value.exit_code == 75
