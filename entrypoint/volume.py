@@ -4,7 +4,6 @@ A file under its final name is whole and verified; everything else lives in ``.l
 """
 
 import contextlib
-import errno
 import json
 import os
 import re
@@ -16,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from entrypoint.lock import WriterLock
+from entrypoint.volume_failures import explain, full
 from libmoe.config.errors import VolumeError
 
 OURS = (".libmoe", "runs")
 """What on a volume no artifact may write to."""
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
-_FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def default_data_dir() -> Path:
@@ -214,32 +212,18 @@ class Volume:
         """Turns the ways in which writing fails into one clear sentence.
 
         Raises:
-            VolumeError: full, read-only, not permitted, or no place for a folder.
+            VolumeError: full, read-only, not permitted, failing, or no place for a folder.
         """
         try:
             yield
         except OSError as error:
-            if error.errno in _FULL:
-                raise self.full() from error
-            if error.errno in _FORBIDDEN:
-                why = os.strerror(error.errno).lower()
-                raise VolumeError(
-                    f"{error.filename or self.root} cannot be written ({why}): give user {os.getuid()} "
-                    "the right to write there, mount it writable, or choose another with --data-dir."
-                ) from error
-            if isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError):
-                raise VolumeError(
-                    f"{error.filename or self.root} is in the way ({os.strerror(error.errno or 0).lower()}): "
-                    "move it, or choose another place with --data-dir."
-                ) from error
+            if explained := explain(error, self.root):
+                raise explained from error
             raise
 
     def full(self) -> VolumeError:
         """The error of a volume without space left."""
-        return VolumeError(
-            f"The volume {self.root} is full: free some space or choose a larger one with --data-dir; "
-            "then the same command continues."
-        )
+        return full(self.root)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -74,9 +74,16 @@ def test_failures_to_write_are_one_sentence(tmp_path, number, words):
         raise OSError(number, os.strerror(number), "/data/x")
 
 
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ENOTCONN])
+def test_a_volume_that_fails(tmp_path, number):
+    said = f"fails .*{os.strerror(number).lower()}.* the same command"
+    with pytest.raises(VolumeError, match=said), Volume(tmp_path).guard():
+        raise OSError(number, os.strerror(number))
+
+
 def test_other_failures_are_not_called_the_volumes(tmp_path):
-    with pytest.raises(OSError, match="Input/output"), Volume(tmp_path).guard():
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
+    with pytest.raises(OSError, match="Too many open files"), Volume(tmp_path).guard():
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
 
 def test_reading_wants_a_folder(tmp_path):
