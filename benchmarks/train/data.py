@@ -11,20 +11,19 @@ from entrypoint.sample.album import ALBUM, HERE
 from libmoe.config.annotations import CONVERSATIONS, FROM, ID, IMAGES, VALUE, index_schema
 
 NAME = "mixture"
-_SIZE = (640, 480)
-"""COCO's usual one."""
 _TEXT_ALONE = 0.06
 """Share of rows, as in LLaVA-665K."""
 
 
-def make_volume(root: Path, rows: int, words: int, seed: int = 0) -> Path:
+def make_volume(root: Path, rows: int, words: int, size: tuple[int, int], seed: int = 0) -> Path:
     """``rows`` conversations about photographs, a few about none; the path of their index.
 
     Args:
+        size: of the photographs.
         words: of a row's answers, in the median; they are log-normal, with a few rows of many times as much.
     """
     shutil.copytree(HERE / "tokenizer", root / "models/libmoe/tiny")
-    images = _photographs(root)
+    images = _photographs(root, size)
     draw = random.Random(seed)
     vocabulary = [word for photo in ALBUM.photos for word in photo.caption.split()]
     content = []
@@ -51,10 +50,10 @@ def make_volume(root: Path, rows: int, words: int, seed: int = 0) -> Path:
     return index
 
 
-def _photographs(root: Path) -> list[str]:
+def _photographs(root: Path, size: tuple[int, int]) -> list[str]:
     folder = root / "images"
     folder.mkdir()
     for photo in ALBUM.photos:
         with Image.open(photo.path) as image:
-            image.convert("RGB").resize(_SIZE).save(folder / f"{photo.slug}.jpg", quality=90)
+            image.convert("RGB").resize(size).save(folder / f"{photo.slug}.jpg", quality=90)
     return [f"images/{photo.slug}.jpg" for photo in ALBUM.photos]

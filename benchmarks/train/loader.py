@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Sequence
 
 import torch
-
 from PIL import Image
 
 from libmoe.config.run import RunSpec

@@ -1,62 +1,73 @@
-"""One rank of a run that is measured: ours, or a model that computes as upstream's does.
+"""The one rank of a run that is measured, a step a turn: ours, or the baseline.
 
-python benchmarks/train/rank.py RUN_JSON ours|upstream
+python benchmarks/train/rank.py RUN_JSON ours|baseline DESCRIPTOR
 """
 
+import os
 import sys
+from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
+import baseline
 import torch
 from torch import nn
+from transformers import TrainerCallback
+from turns import Turns, host_memory
 
 import libmoe.train.run
-from libmoe.model.modeling import LibmoeForConditionalGeneration
-from libmoe.train.__main__ import main
+from libmoe.config.errors import ConfigError
+from libmoe.config.run import RunSpec
+from libmoe.train.heartbeat import Heartbeat
+from libmoe.train.terminal import silent
 
 
-def as_upstream(model: LibmoeForConditionalGeneration) -> LibmoeForConditionalGeneration:
-    """A tower with eager attention, without checkpointing, its last layer for nothing; many syncs."""
-    tower, language = model.model.vision_tower, model.model.language_model
-    tower.set_attn_implementation("eager")
-    _compute_discarded_layer(tower)
-    _leave_out_of_checkpointing(model, tower)
-    for layer in [*tower.encoder.layers, *language.layers]:
-        for module in (layer, *layer.children()):
-            module.register_forward_hook(_wait_for_device)
-    return model
+class TakeTurns(TrainerCallback):
+    """Comes before all other callbacks, so that what they do is measured too."""
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+
+    def on_train_begin(self, *_: Any, model: nn.Module, **__: Any) -> None:
+        """Starts listening, before the facts of a batch are taken off it."""
+        model.register_forward_pre_hook(self._hear, with_kwargs=True)
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        """Waits."""
+        self._turns.next()
+
+    def on_train_end(self, *_: Any, **__: Any) -> None:
+        """Tells of the last step."""
+        self._turns.next()
+
+    def _hear(self, _: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        self._turns.hear(kwargs["facts"])
 
 
-def _compute_discarded_layer(tower: Any) -> None:
-    some = next(tower.parameters())
-    extra = type(tower.encoder.layers[0])(tower.config).to(some.device, torch.float32).to(some.dtype)
-    tower.discarded = extra.requires_grad_(False)
+def ours(spec: RunSpec, turns: Turns) -> None:
+    """The run as `libmoe train` makes it."""
+    make = libmoe.train.run.training_callbacks
 
-    def compute(encoder: nn.Module, arguments: Any, output: Any) -> None:
-        tower.discarded(output.last_hidden_state, None)
+    def with_turns(*arguments: Any) -> Any:
+        callbacks, interruption = make(*arguments)
+        return [TakeTurns(turns), *callbacks], interruption
 
-    tower.encoder.register_forward_hook(compute)
-
-
-def _leave_out_of_checkpointing(model: Any, tower: nn.Module) -> None:
-    everywhere = model._set_gradient_checkpointing
-
-    def set_checkpointing(*arguments: Any, **options: Any) -> None:
-        everywhere(*arguments, **options)
-        for module in tower.modules():
-            if hasattr(module, "gradient_checkpointing"):
-                module.gradient_checkpointing = False
-
-    model._set_gradient_checkpointing = set_checkpointing
+    libmoe.train.run.training_callbacks = with_turns
+    libmoe.train.run.run(spec, silent, Heartbeat(0))
 
 
-def _wait_for_device(module: nn.Module, arguments: Any, output: Any) -> None:
-    tensor = output[0] if isinstance(output, tuple) else output
-    tensor.detach().flatten()[0].item()
+def main(run_json: str, kind: str, descriptor: str) -> int:
+    """The exit code; that of settings where memory does not suffice."""
+    spec = RunSpec.read(Path(run_json))
+    turns = Turns(spec, Connection(int(descriptor)), host_memory())
+    try:
+        (ours if kind == "ours" else baseline.train)(spec, turns)
+    except torch.OutOfMemoryError:
+        return ConfigError.exit_code
+    return 0
 
 
 if __name__ == "__main__":
-    run_json, kind = sys.argv[1:]
-    if kind == "upstream":
-        build = libmoe.train.run.build_model
-        libmoe.train.run.build_model = lambda spec: as_upstream(build(spec))
-    sys.exit(main([run_json]))
+    code = main(*sys.argv[1:])
+    sys.stderr.flush()
+    os._exit(code)  # threads of the libraries need not be waited for

@@ -6,6 +6,9 @@ from typing import Any
 from libmoe.config.layers import Layer, resolve
 from libmoe.config.schema import RunConfig
 
+COCO = (640, 480)
+"""Its photographs' usual size."""
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -16,8 +19,11 @@ class Shape:
     settings: dict[str, Any]
     words: int
     steps: int
+    """Of a round."""
     batch: int
     micro: int
+    picture: tuple[int, int]
+    """Size of the photographs."""
 
 
 _MID = {
@@ -47,7 +53,11 @@ _MID = {
 
 def cpu_shapes() -> list[Shape]:
     """The preset ``tiny``, and a model of some tens of millions of parameters."""
-    return [Shape("tiny", "tiny", {}, 30, 10, 8, 4), Shape("mid-size", "tiny", _MID, 40, 4, 8, 4)]
+    small = (224, 168)
+    return [
+        Shape("tiny", "tiny", {}, 30, 8, 8, 4, small),
+        Shape("mid-size", "tiny", _MID, 40, 3, 8, 4, small),
+    ]
 
 
 def gpu_shapes(language_layers: int) -> list[Shape]:
@@ -61,19 +71,18 @@ def gpu_shapes(language_layers: int) -> list[Shape]:
         "data": {"workers": 8},
     }
     name = f"phi35-siglip224, {language_layers} language layers"
-    return [Shape(name, "phi35-siglip224", settings, 120, 12, 32, 4)]
+    return [Shape(name, "phi35-siglip224", settings, 120, 12, 32, 4, COCO)]
 
 
-def run_config(shape: Shape, steps: int, changes: dict[str, Any], annotations: str) -> RunConfig:
+def run_config(shape: Shape, epochs: int, changes: dict[str, Any], annotations: str) -> RunConfig:
     """Stage 3 of a shape, as its recipe has it but for ``changes``."""
     common = {
         "data": {"annotations": annotations},
         "train": {
-            "activation_checkpointing": True,
-            "epochs": 2,  # the run is ended after one
+            "epochs": epochs,
             "global_batch_size": shape.batch,
             "micro_batch_size": shape.micro,
-            "save_steps": 10 * steps,
+            "save_steps": 10 * epochs * shape.steps,
             "router_statistics_steps": 0,
         },
     }
