@@ -42,6 +42,7 @@ def main() -> None:
             "stage": zero.stage,
             "reduce_bucket_size": 1000,
             "offload_optimizer": {"device": "cpu" if zero.offload_optimizer else "none"},
+            "offload_param": {"device": "cpu" if zero.offload_parameters else "none"},
         },
     }
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]

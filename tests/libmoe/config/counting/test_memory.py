@@ -93,6 +93,17 @@ def test_weights_gradients_and_optimizer_are_what_deepspeed_holds(tmp_path: Path
     assert held["bfloat16"] == pytest.approx(counted.parameters + counted.gradients, rel=0.1)
 
 
+@pytest.mark.parametrize("parameters", ["true", "false"])
+def test_the_host_holds_what_is_offloaded(tmp_path: Path, parameters: str) -> None:
+    """In the CPU's one memory, what the device would hold lies beside it: weights that are not offloaded."""
+    offload = ("train.zero.offload_optimizer=true", f"train.zero.offload_parameters={parameters}")
+    settings = ("train.zero.stage=3", 'train.precision="bf16"', *offload)
+    held, run = held_by_deepspeed(tmp_path, *settings), configured(*settings)
+    counted = count_memory(anatomy(run.model, run.moe), run, ranks=1)
+    stays = 0 if parameters == "true" else counted.parameters
+    assert held["float32"] + held["bfloat16"] == pytest.approx(counted.host + stays, rel=0.02)
+
+
 def test_ranks_share_what_their_stage_partitions() -> None:
     def counted(ranks: int, *settings: str) -> Any:
         run = configured(*settings, preset="phi35-siglip224", stage="sft")
@@ -107,7 +118,7 @@ def test_ranks_share_what_their_stage_partitions() -> None:
     third = counted(4)
     assert (third.parameters, third.gradients, third.optimizer) == (total / 2, total / 2, 3 * total)
     away = counted(4, "train.zero.offload_optimizer=true", "train.zero.offload_parameters=true")
-    assert away.host == away.parameters + away.gradients + away.optimizer == total / 2 + total + 3 * total
+    assert away.host == away.parameters + away.gradients + away.optimizer == (0.5 + 1.5 + 3) * total
     assert away.device == away.activations + away.buffers
 
 
