@@ -16,7 +16,7 @@ NOTHING_SAID = {"downloadLocation": "NOASSERTION", "filesAnalyzed": False, "copy
 
 def purl(package: dict[str, Any], system: dict[str, str]) -> str:
     """The package's address in the words of package-url."""
-    name, version = quote(package["name"], safe=""), quote(package["version"], safe="")
+    name, version = quote(package["name"], safe=":"), quote(package["version"], safe=":")
     if package["kind"] == "python":
         return f"pkg:pypi/{re.sub(r'[-_.]+', '-', name).lower()}@{version}"
     distro = f"{system['id']}-{system['version']}"

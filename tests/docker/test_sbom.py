@@ -23,7 +23,7 @@ def test_packages_have_their_address_hash_and_licence() -> None:
     assert addresses == [
         "pkg:pypi/click@8.2",
         "pkg:pypi/ruamel-yaml-x@1.0%2Bcpu",
-        "pkg:deb/ubuntu/libstdc%2B%2B6@2%3A1.0~rc?arch=amd64&distro=ubuntu-24.04",
+        "pkg:deb/ubuntu/libstdc%2B%2B6@2:1.0~rc?arch=amd64&distro=ubuntu-24.04",
     ]
     assert click["checksums"] == [{"algorithm": "SHA256", "checksumValue": "a" * 64}]
     assert "checksums" not in library

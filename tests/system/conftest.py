@@ -17,6 +17,8 @@ from entrypoint.sample.hub import Answer, Hub, Library, Request
 ROOT = Path(__file__).parents[2]
 BASE = "libmoe-base:bookworm"
 BASE_PYTHON = "3.11"
+# Whether the image is built without asking an index.
+OFFLINE = "{}.{}".format(*sys.version_info) == BASE_PYTHON
 # Nobody the image knows, as OpenShift hands out; without root, containers write as us.
 USER = (4242, 4343) if os.getuid() == 0 else (os.getuid(), os.getgid())
 # The least that a cluster may grant: no capabilities, and nothing to write on but the volume and /tmp.
@@ -85,8 +87,14 @@ def docker() -> str:
 
 @pytest.fixture(scope="session")
 def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the CPU-only torch, as an air-gapped site would have one."""
+    """A folder with all that the image takes from an index, as an air-gapped site has one.
+
+    With another Python than the base's, which other archives are for: with the CPU-only torch alone.
+    """
     folder = tmp_path_factory.mktemp("wheelhouse")
+    if OFFLINE:
+        succeed(ROOT / "docker/wheelhouse", folder, VARIANT="cpu", PYTHON=sys.executable)
+        return folder
     succeed(
         sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes",
         "--only-binary", ":all:", "--python-version", BASE_PYTHON, "--dest", folder,
@@ -113,7 +121,8 @@ def recipe(docker: str, wheelhouse: Path, tmp_path_factory: pytest.TempPathFacto
     secret = secrets.token_hex(16)
     conf = tmp_path_factory.mktemp("secrets") / "pip.conf"
     given = os.environ.get("PIP_CONFIG_FILE")
-    conf.write_text((Path(given).read_text() if given else "[global]\n") + f"# {secret}\n")
+    online = Path(given).read_text() if given else "[global]\n"
+    conf.write_text(("[global]\nno-index = true\n" if OFFLINE else online) + f"# {secret}\n")
     settings = {
         "VARIANT": "cpu",
         "BASE_IMAGE": BASE,

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
         ("docker/build", {"VARIANT": "cup"}, 2, "cuda or cpu"),
         ("docker/build", {"VARIANT": "cpu", "BASE_IMAGE": ""}, 2, "BASE_IMAGE"),
         ("docker/build", {"WHEELHOUSE": "/nowhere"}, 2, "/nowhere"),
+        ("docker/wheelhouse", {}, 2, "where"),
         ("docker/run", {"DATA_DIR": "/proc/nowhere"}, 73, "/proc/nowhere"),
         ("tests/system/engine", {}, 69, "which command"),
     ],
