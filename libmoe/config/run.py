@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from libmoe.config.errors import ConfigError
 from libmoe.config.schema import RunConfig
 
+ROWS_NOT_TRAINED_ON = "skipped.jsonl"
+
 
 class World(BaseModel):
     """The processes of a run: ``processes`` ranks on each of ``nodes`` machines."""
@@ -58,6 +60,8 @@ class RunSpec(BaseModel):
     """Hashes of our source, of the list of installed packages and of ``config``; the image's revision."""
     receipts: dict[str, str] = {}
     """sha256 of every artifact that was on the volume, by name."""
+    rows_not_trained_on: Path = Path(ROWS_NOT_TRAINED_ON)
+    """File in the run folder, a line for each: its step (0: all of them), number, id, and why."""
     stop_after: int | None = None
     """End without a model after so many steps, to compare them with another run's."""
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-NAME = "skipped.jsonl"
+from libmoe.config.run import ROWS_NOT_TRAINED_ON as NAME
 
 
 @dataclass(frozen=True, order=True)

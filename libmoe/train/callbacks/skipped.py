@@ -8,10 +8,11 @@ from typing import Any
 from transformers import TrainerCallback, TrainerState
 
 from libmoe.config.errors import DataError
+from libmoe.config.run import ROWS_NOT_TRAINED_ON as NAME
 from libmoe.data.collator import BatchFacts
 from libmoe.data.dataset import Skipped
 from libmoe.train.ranks import gather_objects, is_first
-from libmoe.train.skipped import NAME, SkipRecord, add_skipped, read_skipped, start_skipped
+from libmoe.train.skipped import SkipRecord, add_skipped, read_skipped, start_skipped
 from libmoe.train.terminal import Say
 
 _LOG = logging.getLogger(__name__)

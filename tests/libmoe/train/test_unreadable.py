@@ -61,6 +61,12 @@ def test_each_is_named_once_in_the_file(done):
     assert [line["images"] for line in done.metrics] == [8 - count for count in lost.values()]
 
 
+def test_the_manifest_names_the_file_that_lists_them(done):
+    manifest = json.loads((done.run_dir / "run.json").read_text())
+    lines = (done.run_dir / manifest["rows_not_trained_on"]).read_text().splitlines()
+    assert {json.loads(line)["row"] for line in lines} == {"known", *BROKEN.values()}
+
+
 def test_they_are_said_and_logged(done):
     assert [line for line in done.lines if "left out" in line and "known" in line]
     assert [line for line in done.lines if line.startswith("2 rows were skipped") and "b13, b7" in line]
