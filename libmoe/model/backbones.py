@@ -1,5 +1,6 @@
 """The transformers configurations of tower and language model."""
 
+import difflib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 from transformers import AutoConfig, PreTrainedConfig
 
-from libmoe.config.errors import ConfigError, nearest
+from libmoe.config.errors import ConfigError
 from libmoe.config.schema import BackboneConfig
 
 _NOT_ARCHITECTURE = (
@@ -19,8 +20,8 @@ _NOT_ARCHITECTURE = (
     "_name_or_path",
 )
 
-_OLDER_NAMES = ("rope_theta", "partial_rotary_factor")
-"""Which transformers still takes, and keeps in ``rope_parameters``."""
+_A_SLIP = 0.85
+"""Names more alike than this differ by a letter or two; different settings of transformers do not."""
 
 
 def backbone_config(settings: BackboneConfig, shipped: Mapping[str, Any]) -> PreTrainedConfig:
@@ -53,12 +54,16 @@ def shipped_config(folder: Path | None) -> dict[str, Any]:
 
 
 def _check_names(given: Mapping[str, Any], usual: PreTrainedConfig) -> None:
-    """transformers keeps a name that it does not know, and nothing reads it."""
+    """transformers keeps a name that it does not know, and nothing reads it: so a typing error is refused.
+
+    Other unknown names are left over where a preset's backbone was exchanged for one of another type.
+    """
     for name in given:
-        if not hasattr(usual, name) and name not in _OLDER_NAMES:
+        meant = difflib.get_close_matches(name, usual.to_dict(), n=1, cutoff=_A_SLIP)
+        if meant and not hasattr(usual, name):
             raise ConfigError(
                 f"Unknown setting {name!r} of a {usual.model_type!r} configuration: "
-                f"{nearest(name, usual.to_dict())}"
+                f"did you mean {meant[0]!r}?"
             )
 
 
