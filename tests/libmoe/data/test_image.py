@@ -1,5 +1,9 @@
 """Any file to upright RGB."""
 
+import struct
+import zlib
+from itertools import starmap
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -134,6 +138,30 @@ def test_every_orientation_comes_upright(tmp_path, orientation):
     path = tmp_path / "x.png"
     stored.save(path, exif=exif)
     assert np.array_equal(np.asarray(load_image(path, "r")), np.asarray(gradient()))
+
+
+def test_a_photograph_of_a_telephone_held_upright(tmp_path):
+    path = tmp_path / "x.jpg"
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    gradient((120, 80)).transpose(Image.Transpose.ROTATE_90).save(path, exif=exif, quality=95)
+    image = load_image(path, "r")
+    assert image.size == (120, 80)
+    assert np.abs(np.asarray(image).astype(int) - np.asarray(gradient((120, 80)))).mean() < 4
+
+
+def test_colours_of_sixteen_bits_lose_their_low_byte(tmp_path):
+    """PNG as scanners write it; Pillow cannot."""
+    path = tmp_path / "x.png"
+    colours = np.array([[0x12AB, 0xFF00, 0x00FF]], dtype=">u2")
+    header = struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"\0" + colours.tobytes())), (b"IEND", b"")]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(starmap(_png_chunk, chunks)))
+    assert load_image(path, "r").getpixel((0, 0)) == (0x12, 0xFF, 0)
+
+
+def _png_chunk(kind, content):
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
 def test_a_missing_image_is_named(tmp_path):
