@@ -1,51 +1,13 @@
-"""Which layers of a part get experts: all, a list, a range or every n-th."""
+"""Which layers of a model get experts."""
 
-import re
-from typing import TYPE_CHECKING, Annotated, Literal
-
-from pydantic import BeforeValidator
+from typing import Literal
 
 from libmoe.config.errors import ConfigError
-
-if TYPE_CHECKING:
-    from libmoe.config.schema import ModelConfig, MoEConfig
-
-_FORMS = 'one of "all", a list such as [0, 2, 5], a range such as "4-11" (both included), or "every 2"'
-_RANGE = re.compile(r"(\d+)\s*-\s*(\d+)")
-_EVERY = re.compile(r"every\s+([1-9]\d*)")
+from libmoe.config.layer_choice import chosen_layers
+from libmoe.config.schema import ModelConfig, MoEConfig
 
 
-def _known_form(value: object) -> object:
-    if isinstance(value, str) and (value == "all" or _RANGE.fullmatch(value) or _EVERY.fullmatch(value)):
-        return value
-    if isinstance(value, list | tuple) and value and all(type(n) is int and n >= 0 for n in value):
-        return value
-    raise ValueError(f"layers are {_FORMS}")
-
-
-LayerChoice = Annotated[str | tuple[int, ...], BeforeValidator(_known_form)]
-"""``"all"``, ``[0, 2, 5]``, ``"4-11"`` or ``"every 2"`` (layers 0, 2, 4, ...); layers count from 0."""
-
-
-def chosen_layers(choice: LayerChoice, count: int, setting: str) -> list[int]:
-    """The chosen layers of ``count``, ascending.
-
-    Args:
-        setting: names the choice in errors, as ``moe.layers.vision``.
-
-    Raises:
-        ConfigError: the choice names a layer that is not there.
-    """
-    chosen = _spelled_out(choice, count) if isinstance(choice, str) else sorted(set(choice))
-    if not chosen or chosen[-1] >= count:
-        raise ConfigError(
-            f"{setting} is {choice if isinstance(choice, str) else list(choice)}, but the layers that are "
-            f"computed are 0 to {count - 1}: choose among those."
-        )
-    return chosen
-
-
-def layers_with_experts(moe: "MoEConfig", part: Literal["vision", "language"], count: int) -> list[int]:
+def layers_with_experts(moe: MoEConfig, part: Literal["vision", "language"], count: int) -> list[int]:
     """Which of a part's ``count`` layers get experts, ascending.
 
     Raises:
@@ -78,7 +40,7 @@ def tower_depth(built: int, feature_layer: int) -> int:
     return depth
 
 
-def check_placement(model: "ModelConfig", moe: "MoEConfig") -> None:
+def check_placement(model: ModelConfig, moe: MoEConfig) -> None:
     """Whether ``moe.layers`` and ``model.vision_feature_layer`` name layers that there are, as far as the
     settings say how many.
 
@@ -91,10 +53,3 @@ def check_placement(model: "ModelConfig", moe: "MoEConfig") -> None:
         layers_with_experts(moe, "vision", tower_depth(built, model.vision_feature_layer))
     if spoken is not None:
         layers_with_experts(moe, "language", spoken)
-
-
-def _spelled_out(choice: str, count: int) -> list[int]:
-    if span := _RANGE.fullmatch(choice):
-        return list(range(int(span[1]), int(span[2]) + 1))
-    step = _EVERY.fullmatch(choice)
-    return list(range(0, count, int(step[1]) if step else 1))

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from libmoe.config import algorithms
 from libmoe.config.backbone import Backbone
-from libmoe.config.placement import LayerChoice
+from libmoe.config.layer_choice import LayerChoice
 
 PositiveInt = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]

@@ -26,7 +26,15 @@ class StepLines:
 
 
 def _lines_up_to(path: Path, step: int) -> list[str]:
+    """Without those that a kill cut short or that were damaged since."""
     if not path.exists():
         return []
-    whole = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-    return [line for line in whole if json.loads(line)["step"] <= step]
+    lines = path.read_text(errors="replace").splitlines(keepends=True)
+    return [line for line in lines if line.endswith("\n") and _is_up_to(line, step)]
+
+
+def _is_up_to(line: str, step: int) -> bool:
+    try:
+        return json.loads(line)["step"] <= step
+    except (ValueError, TypeError, KeyError):
+        return False

@@ -42,3 +42,12 @@ def test_resuming_drops_what_comes_again(tmp_path, record, start, kept):
         file.write('{"step": 4, "lo')
     lines = write(path, start, [record(step=start + 1)])
     assert [line["step"] for line in lines] == [*kept, start + 1]
+
+
+@pytest.mark.parametrize("damage", ["no line\n", "[1]\n", "\0\0\0\n", "{}\n"])
+def test_a_damaged_line_is_left_out(tmp_path, record, damage):
+    path = tmp_path / "m.jsonl"
+    write(path, 0, [record(step=step) for step in (1, 2)])
+    path.write_text(damage + path.read_text())
+    lines = write(path, 2, [record(step=3)])
+    assert [line["step"] for line in lines] == [1, 2, 3]
