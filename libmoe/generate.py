@@ -13,6 +13,7 @@ from libmoe.config.saved import saved_values
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from transformers import BatchFeature
 
 
 class Captioner:
@@ -29,9 +30,11 @@ class Captioner:
     def __init__(self, checkpoint: Path) -> None:
         import torch
 
+        from libmoe.data.pixels import Pixels
         from libmoe.model.checkpoint import load_checkpoint
 
         model, self.processor = load_checkpoint(checkpoint)
+        self._pixels = Pixels.of(self.processor.image_processor)
         self.model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
     def generate(self, images: "Sequence[Image | Path]", prompt: str, max_new_tokens: int = 128) -> str:
@@ -43,13 +46,23 @@ class Captioner:
         """
         import torch
 
-        text = self._chat(len(images), prompt)
-        pictures = [_decode(image) if isinstance(image, Path) else image.convert("RGB") for image in images]
-        inputs = self.processor(images=pictures or None, text=text, return_tensors="pt").to(self.model.device)
+        inputs = self._inputs(images, prompt).to(self.model.device)
         with torch.inference_mode():
             tokens = self.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
         answer = tokens[0, inputs.input_ids.shape[1] :]
         return self.processor.tokenizer.decode(answer, skip_special_tokens=True).strip()
+
+    def _inputs(self, images: "Sequence[Image | Path]", prompt: str) -> "BatchFeature":
+        """Tokens from the processor; pixels as training makes them, to the bit."""
+        import torch
+
+        text = self._chat(len(images), prompt)
+        pictures = [_decode(image) if isinstance(image, Path) else image.convert("RGB") for image in images]
+        inputs = self.processor(images=pictures or None, text=text, return_tensors="pt")
+        if pictures:
+            bytes_NSSC = torch.stack([self._pixels.to_bytes(picture) for picture in pictures])
+            inputs["pixel_values"] = self._pixels.to_colours(bytes_NSSC)
+        return inputs
 
     def _chat(self, images: int, prompt: str) -> str:
         placeholder = self.processor.image_token

@@ -14,6 +14,8 @@ from libmoe import generate
 from libmoe.config.errors import DataError, UsageError
 from libmoe.config.layers import resolve
 from libmoe.config.schema import RunConfig
+from libmoe.data.image import load_image
+from libmoe.data.pixels import Pixels
 from libmoe.generate import Captioner, main
 from libmoe.model.build import model_config
 from libmoe.model.modeling import LibmoeForConditionalGeneration
@@ -87,6 +89,13 @@ def test_images_matter_in_any_number(captioner: Captioner) -> None:
     assert captioner.generate([loaded], "What?", max_new_tokens=8) == from_file
     assert captioner.generate([], "What?", max_new_tokens=8)
     assert captioner.generate(PHOTOGRAPHS[:3], "What?", max_new_tokens=8)
+
+
+def test_pixels_are_those_of_training(captioner: Captioner) -> None:
+    seen = captioner._inputs(PHOTOGRAPHS[:2], "What?")["pixel_values"]
+    pixels = Pixels.of(captioner.processor.image_processor)
+    trained_on = torch.stack([pixels.to_bytes(load_image(path, "")) for path in PHOTOGRAPHS[:2]])
+    assert torch.equal(seen, pixels.to_colours(trained_on))
 
 
 def test_an_upright_photograph_is_seen_upright(tmp_path: Path) -> None:
