@@ -12,7 +12,6 @@ import statistics
 import subprocess
 import sys
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 
 from measure import LIBMOE, paired, run, seconds, table, verdict, workshop
@@ -105,10 +104,6 @@ def told(program: str, *arguments: str | Path) -> list[float]:
     words = [sys.executable, "-c", program, *map(str, arguments)]
     found = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
     return found if isinstance(found, list) else [found]
-
-
-def _medians(runs: Sequence[Sequence[float]]) -> list[float]:
-    return [statistics.median(values) for values in zip(*runs, strict=True)]
 
 
 def main() -> None:

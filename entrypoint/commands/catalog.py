@@ -5,14 +5,8 @@ from pathlib import Path
 
 import click
 
-_CATALOG = click.option(
-    "--catalog",
-    "catalog_name",
-    metavar="NAME|FILE",
-    default="guide",
-    show_default=True,
-    help="guide, sample, or a TOML file of your own.",
-)
+from entrypoint.commands._data_options import catalog_option
+
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 
 
@@ -22,7 +16,7 @@ def command() -> None:
 
 
 @command.command("list")
-@_CATALOG
+@catalog_option
 @_JSON
 def list_all(catalog_name: str, as_json: bool) -> None:
     """Print every artifact, and the stages that use it."""
@@ -49,7 +43,7 @@ def list_all(catalog_name: str, as_json: bool) -> None:
 
 @command.command()
 @click.argument("name")
-@_CATALOG
+@catalog_option
 @_JSON
 def show(name: str, catalog_name: str, as_json: bool) -> None:
     """Print all that is known of one artifact or group."""
@@ -68,7 +62,7 @@ def show(name: str, catalog_name: str, as_json: bool) -> None:
 
 
 @command.command()
-@_CATALOG
+@catalog_option
 @click.option("--mirror", metavar="URL", help="Ask for https://host/path at URL/host/path (http or file).")
 @click.option("--hash", "with_hash", is_flag=True, help="Fetch what no source tells the sha256 of.")
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="The catalogue to write.")
