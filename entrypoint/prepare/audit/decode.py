@@ -2,23 +2,21 @@
 
 import warnings
 from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from entrypoint.prepare.workers import workers
+from entrypoint.prepare.workers import share_out
 
 _SHARE = 64
 
 
 def undecodable(root: Path, paths: Sequence[str], jobs: int) -> list[str]:
     """Those of the images (relative to ``root``) that Pillow cannot decode to the last pixel."""
-    find = partial(_broken, root)
     shares = [paths[at : at + _SHARE] for at in range(0, len(paths), _SHARE)]
-    count = min(jobs, len(shares))
-    if count <= 1:
-        return [path for share in shares for path in find(share)]
-    with workers(count) as pool:
-        return [path for broken in pool.map(find, shares) for path in broken]
+    with closing(share_out(min(jobs, len(shares)), partial(_broken, root), shares)) as found:
+        broken = {path for share in found for path in share}
+    return [path for path in paths if path in broken]
 
 
 def _broken(root: Path, paths: Sequence[str]) -> list[str]:

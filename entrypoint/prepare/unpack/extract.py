@@ -6,8 +6,7 @@ Processes, because threads would wait for the interpreter after each call that l
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
@@ -19,8 +18,7 @@ from entrypoint.prepare.unpack.archive import Member
 from entrypoint.prepare.unpack.content import read_pieces
 from entrypoint.prepare.unpack.joined import Joined
 from entrypoint.prepare.unpack.repair import HEAD_BYTES, as_jpeg, head_of, misnamed
-from entrypoint.prepare.workers import workers
-from libmoe.config.errors import TryAgainError
+from entrypoint.prepare.workers import share_out
 
 _BATCH_BYTES = 16 << 20
 _BATCH_MEMBERS = 512
@@ -65,29 +63,17 @@ class Unpacking:
             self.destination.joinpath(folder).mkdir(parents=True, exist_ok=True)
         batches = list(_batches(members))
         repaired: list[Repaired] = []
-        with _pool(min(jobs, len(batches))) as pool:
-            shares = [
-                pool.submit(self._unpack, batch, [here.has(member.target) for member in batch])
-                for batch in batches
-            ]
-            try:
-                for share in as_completed(shares):
-                    size, mended = share.result()
-                    repaired.extend(mended)
-                    progress(size)
-            except BrokenProcessPool as error:
-                raise TryAgainError(
-                    "A process that unpacks was killed, perhaps because memory ran out: run the same command "
-                    "again, with fewer --jobs if that repeats."
-                ) from error
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        shares = ((batch, [here.has(member.target) for member in batch]) for batch in batches)
+        with closing(share_out(min(jobs, len(batches)), self._unpack, shares)) as done:
+            for size, mended in done:
+                repaired.extend(mended)
+                progress(size)
         self._clear()
         return sorted(repaired, key=lambda one: one.target)
 
-    def _unpack(self, members: Sequence[Member], present: Sequence[bool]) -> tuple[int, list[Repaired]]:
-        """One process' share: the bytes in it, and what was repaired."""
+    def _unpack(self, share: tuple[Sequence[Member], Sequence[bool]]) -> tuple[int, list[Repaired]]:
+        """One share, members and whether there is a file of that name: its bytes, and what was repaired."""
+        members, present = share
         repaired: list[Repaired] = []
         aside = f"{self.aside}/{os.getpid()}"
         with Joined(self.archive) as archive:
@@ -107,13 +93,8 @@ class Unpacking:
             rmtree(self.aside)
 
 
-def _pool(jobs: int) -> Executor:
-    """What is small is unpacked before a process has started."""
-    return workers(jobs) if jobs > 1 else ThreadPoolExecutor(1, "unpack")
-
-
 def _batches(members: Iterable[Member]) -> Iterator[list[Member]]:
-    """Neighbours in the archive together, in shares that keep every thread busy."""
+    """Neighbours in the archive together, in shares that keep every process busy."""
     batch: list[Member] = []
     size = 0
     for member in members:
