@@ -1,0 +1,71 @@
+"""Processes that share work."""
+
+import errno
+import os
+import signal
+from contextlib import closing
+
+import psutil
+import pytest
+
+from entrypoint.prepare.workers import share_out
+from libmoe.config.errors import TryAgainError
+
+COUNT = 2
+
+
+def square(number: int) -> tuple[int, int]:
+    return number * number, os.getpid()
+
+
+def fail(number: int) -> int:
+    if number == 3:
+        raise ConnectionResetError(errno.ECONNRESET, "of the task's own", "a/file")
+    return number
+
+
+def end(number: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def outlive(number: int) -> int:
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        os.kill(os.getpid(), signum)
+    return number
+
+
+@pytest.mark.parametrize("count", [1, COUNT])
+def test_every_task_is_done_once(count: int):
+    done = list(share_out(count, square, range(100)))
+    assert sorted(result for result, _ in done) == [number * number for number in range(100)]
+    assert (os.getpid() in {pid for _, pid in done}) == (count == 1)
+
+
+@pytest.mark.parametrize("count", [1, COUNT])
+def test_a_failure_comes_as_it_was(count: int):
+    with pytest.raises(ConnectionResetError) as caught:
+        list(share_out(count, fail, range(10)))
+    assert (caught.value.errno, caught.value.filename) == (errno.ECONNRESET, "a/file")
+
+
+def test_fewer_tasks_than_processes():
+    assert list(share_out(COUNT, fail, [])) == []
+    assert list(share_out(COUNT, fail, [7])) == [7]
+
+
+def test_one_that_is_killed():
+    with pytest.raises(TryAgainError, match="was killed"):
+        list(share_out(COUNT, end, range(10)))
+
+
+def test_signals_are_for_the_parent():
+    assert sorted(share_out(COUNT, outlive, range(4))) == [0, 1, 2, 3]
+
+
+def test_none_is_left_when_it_is_closed():
+    before = set(psutil.Process().children())
+    with closing(share_out(COUNT, square, range(100))) as done:
+        next(done)
+        assert len(set(psutil.Process().children()) - before) >= COUNT
+    left = set(psutil.Process().children()) - before
+    assert not [child for child in left if "spawn_main" in " ".join(child.cmdline())]
