@@ -83,6 +83,7 @@ k8s-render: ## print the Kubernetes specs of OVERLAY (train-nodes, train-jobset,
 bench: $(READY) ## the benchmarks of prepare, the experts and training; they take an hour
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/prepare/all.py
 	@PYTHONPATH=. $(VENV)/bin/python benchmarks/moe/layer.py
+	@PYTHONPATH=. $(VENV)/bin/python benchmarks/train/step.py
 
 .PHONY: lint
 lint: $(READY) ## linters, format check, types
