@@ -14,7 +14,7 @@ def read_metrics(run_dir: Path) -> list[dict[str, Any]]:
         DataError: the run has no step.
     """
     path = run_dir / "metrics.jsonl"
-    steps = read_lines(path)
+    steps = [step for step in read_lines(path) if "loss" in step]
     if not steps:
         raise DataError(f"{path} holds no step: this run has not trained yet.")
     return steps

@@ -7,7 +7,7 @@ from typing import Any
 from entrypoint.launch.metrics import read_lines, read_metrics
 from entrypoint.report.curves import Curve
 from libmoe.config.errors import DataError
-from libmoe.config.run import RunSpec
+from libmoe.config.run import ROWS_NOT_TRAINED_ON, RunSpec
 from libmoe.config.stages import STAGES
 
 
@@ -77,5 +77,5 @@ def _read(folder: Path) -> StageRun:
         RunSpec.read(folder / "run.json"),
         read_metrics(folder),
         read_lines(folder / "router.jsonl"),
-        read_lines(folder / "skipped.jsonl"),
+        read_lines(folder / ROWS_NOT_TRAINED_ON),
     )

@@ -6,6 +6,7 @@ from html import escape
 
 from entrypoint.report.stage import StageRun
 from libmoe.config.layers import flatten
+from libmoe.config.run import ROWS_NOT_TRAINED_ON
 
 _SKIPPED_SHOWN = 50
 _GIVEN_BY_NOBODY = ("default", "recipe ", "preset ")
@@ -51,7 +52,7 @@ def _left_out(stage: StageRun) -> str:
     ]
     more = len(stage.skipped) - len(rows)
     if more:
-        rows.append((f"{more:,} more", "", "all are in skipped.jsonl"))
+        rows.append((f"{more:,} more", "", f"all are in {ROWS_NOT_TRAINED_ON}"))
     return _details(f"Rows left out ({stage.rows_left_out:,})", rows)
 
 
