@@ -13,7 +13,7 @@ from libmoe.config.saved import saved_values
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from transformers import BatchFeature
+    from transformers import BatchEncoding
 
 
 class Captioner:
@@ -32,9 +32,11 @@ class Captioner:
 
         from libmoe.data.pixels import Pixels
         from libmoe.model.checkpoint import load_checkpoint
+        from libmoe.model.processor import tokens_of_an_image
 
         model, self.processor = load_checkpoint(checkpoint)
         self._pixels = Pixels.of(self.processor.image_processor)
+        self._tokens_of_an_image = tokens_of_an_image(self.processor)
         self.model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
     def generate(self, images: "Sequence[Image | Path]", prompt: str, max_new_tokens: int = 128) -> str:
@@ -52,13 +54,14 @@ class Captioner:
         answer = tokens[0, inputs.input_ids.shape[1] :]
         return self.processor.tokenizer.decode(answer, skip_special_tokens=True).strip()
 
-    def _inputs(self, images: "Sequence[Image | Path]", prompt: str) -> "BatchFeature":
-        """Tokens from the processor; pixels as training makes them, to the bit."""
+    def _inputs(self, images: "Sequence[Image | Path]", prompt: str) -> "BatchEncoding":
+        """The processor's tokens; pixels as training makes them, to the bit."""
         import torch
 
-        text = self._chat(len(images), prompt)
+        image_token = self.processor.image_token
+        text = self._chat(len(images), prompt).replace(image_token, image_token * self._tokens_of_an_image)
+        inputs = self.processor.tokenizer(text, return_tensors="pt")
         pictures = [_decode(image) if isinstance(image, Path) else image.convert("RGB") for image in images]
-        inputs = self.processor(images=pictures or None, text=text, return_tensors="pt")
         if pictures:
             bytes_NSSC = torch.stack([self._pixels.to_bytes(picture) for picture in pictures])
             inputs["pixel_values"] = self._pixels.to_colours(bytes_NSSC)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from PIL import Image
 from transformers import AddedToken, AutoTokenizer, LlavaProcessor, PreTrainedTokenizerBase
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
@@ -68,3 +69,9 @@ def stop_token_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
         added = tokenizer.added_tokens_decoder
         stops |= {token for token in after[:1] if token in added and added[token].special}
     return sorted(stops - {None})
+
+
+def tokens_of_an_image(processor: LlavaProcessor) -> int:
+    """How many placeholder tokens the processor puts where one image goes; the same for all images."""
+    coded = processor(images=Image.new("RGB", (8, 8)), text=processor.image_token)
+    return list(coded["input_ids"][0]).count(processor.image_token_id)

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch.distributed as dist
-from PIL import Image
 from transformers import LlavaProcessor
 
 from libmoe.config.errors import DataError
@@ -19,6 +18,7 @@ from libmoe.data.pixels import Pixels
 from libmoe.data.prompts import prompt_format
 from libmoe.data.rows import Rows
 from libmoe.data.sampler import BatchShape, EpochSampler
+from libmoe.model.processor import tokens_of_an_image
 from libmoe.train.ranks import gather_objects
 from libmoe.train.skipped import left_out_before
 
@@ -67,12 +67,6 @@ def training_data(spec: RunSpec, processor: LlavaProcessor) -> TrainingData:
         pixels,
         tuple(Skipped(rows[number].id, number, "unusable, says prepare's audit") for number in left_out),
     )
-
-
-def tokens_of_an_image(processor: LlavaProcessor) -> int:
-    """How many placeholder tokens the processor puts where one image goes; the same for all images."""
-    coded = processor(images=Image.new("RGB", (8, 8)), text=processor.image_token)
-    return list(coded["input_ids"][0]).count(processor.image_token_id)
 
 
 def _sizes(rows: Rows, image_tokens: int) -> tuple[np.ndarray, np.ndarray]:

@@ -91,6 +91,13 @@ def test_images_matter_in_any_number(captioner: Captioner) -> None:
     assert captioner.generate(PHOTOGRAPHS[:3], "What?", max_new_tokens=8)
 
 
+def test_tokens_are_the_processors(captioner: Captioner) -> None:
+    pictures = [load_image(path, "") for path in PHOTOGRAPHS[:2]]
+    for seen in (pictures, []):
+        expected = captioner.processor(images=seen or None, text=captioner._chat(len(seen), "What?"))
+        assert captioner._inputs(seen, "What?")["input_ids"].tolist() == expected["input_ids"]
+
+
 def test_pixels_are_those_of_training(captioner: Captioner) -> None:
     seen = captioner._inputs(PHOTOGRAPHS[:2], "What?")["pixel_values"]
     pixels = Pixels.of(captioner.processor.image_processor)

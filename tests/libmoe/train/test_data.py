@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from libmoe.model.processor import build_processor
-from libmoe.train.data import tokens_of_an_image, training_data
+from libmoe.model.processor import build_processor, tokens_of_an_image
+from libmoe.train.data import training_data
 
 BLANK = Image.new("RGB", (8, 8))
 
