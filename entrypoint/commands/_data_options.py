@@ -13,14 +13,15 @@ if TYPE_CHECKING:
     from entrypoint.catalog.selection import Selection
     from entrypoint.volume import Volume
 
-catalog_option = click.option(
-    "--catalog",
-    "catalog_name",
-    metavar="NAME|FILE",
-    default="guide",
-    show_default=True,
-    help="guide, sample, or a TOML file of your own.",
-)
+
+def catalog_option(
+    meaning: str = "guide, sample, or a TOML file of your own.",
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """``--catalog``, handed on as ``catalog_name``."""
+    return click.option(
+        "--catalog", "catalog_name", metavar="NAME|FILE", default="guide", show_default=True, help=meaning
+    )
+
 
 _OPTIONS = (
     click.option("--stage", metavar="STAGE", help="pretrain, pft, sft, or 1, 2, 3, or all."),
@@ -35,7 +36,7 @@ _OPTIONS = (
     ),
     click.option("--preset", metavar="NAME", help="Base weights of this preset.  [default: the catalogue's]"),
     click.option("--data-dir", type=click.Path(path_type=Path), help="The data volume.  [default: /data]"),
-    catalog_option,
+    catalog_option(),
 )
 
 

@@ -16,7 +16,7 @@ def command() -> None:
 
 
 @command.command("list")
-@catalog_option
+@catalog_option()
 @_JSON
 def list_all(catalog_name: str, as_json: bool) -> None:
     """Print every artifact, and the stages that use it."""
@@ -43,7 +43,7 @@ def list_all(catalog_name: str, as_json: bool) -> None:
 
 @command.command()
 @click.argument("name")
-@catalog_option
+@catalog_option()
 @_JSON
 def show(name: str, catalog_name: str, as_json: bool) -> None:
     """Print all that is known of one artifact or group."""
@@ -62,7 +62,7 @@ def show(name: str, catalog_name: str, as_json: bool) -> None:
 
 
 @command.command()
-@catalog_option
+@catalog_option()
 @click.option("--mirror", metavar="URL", help="Ask for https://host/path at URL/host/path (http or file).")
 @click.option("--hash", "with_hash", is_flag=True, help="Fetch what no source tells the sha256 of.")
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="The catalogue to write.")

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from entrypoint.commands._model_process import hand_over
+
 _FOLDER = click.Path(path_type=Path)
 
 
@@ -34,10 +36,5 @@ def export(source: Path, destination: Path, **options: str | None) -> None:
 
 
 def _run(action: str, source: Path, destination: Path, options: Mapping[str, object]) -> None:
-    import subprocess
-    import sys
-
     words = [f"--{name}={value}" for name, value in options.items() if value is not None]
-    module = [sys.executable, "-m", "libmoe.model.interchange", action]
-    done = subprocess.run([*module, *words, "--", str(source), str(destination)])
-    click.get_current_context().exit(done.returncode)
+    hand_over("libmoe.model.interchange", [action, *words, "--", str(source), str(destination)])

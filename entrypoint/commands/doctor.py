@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from entrypoint.commands._data_options import catalog_option
+
 
 @click.command()
 @click.option("--data-dir", type=click.Path(path_type=Path), help="The data volume.  [default: /data]")
@@ -14,14 +16,7 @@ import click
     help="As `train` takes it: 0,1, a number, all, or cpu.  [default: all there are]",
 )
 @click.option("--network", is_flag=True, help="Ask every host of the catalogue, too.")
-@click.option(
-    "--catalog",
-    "catalog_name",
-    metavar="NAME|FILE",
-    default="guide",
-    show_default=True,
-    help="Whose hosts: guide, sample, or a TOML file of your own.",
-)
+@catalog_option("Whose hosts: guide, sample, or a TOML file of your own.")
 @click.option("--mirror", metavar="URL", help="Ask URL/host/path for https://host/path (http or file).")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, with all packages.")
 def command(

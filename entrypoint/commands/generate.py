@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from entrypoint.commands._model_process import hand_over
+
 
 @click.command()
 @click.option("--checkpoint", type=click.Path(path_type=Path), required=True, help="A run's model/ folder.")
@@ -31,9 +33,6 @@ def command(
     as_json: bool,
 ) -> None:
     """Answer a prompt about an image with a trained model."""
-    import subprocess
-    import sys
-
     from libmoe.config.errors import UsageError
 
     if (prompt is None) == (requests is None) or (requests and image):
@@ -42,5 +41,4 @@ def command(
     arguments += [word for path in image for word in ("--image", str(path))]
     arguments += ["--prompt", prompt] if prompt is not None else ["--requests", str(requests)]
     arguments += ["--json"] if as_json else []
-    done = subprocess.run([sys.executable, "-m", "libmoe.generate", *arguments])
-    click.get_current_context().exit(done.returncode)
+    hand_over("libmoe.generate", arguments)
