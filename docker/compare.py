@@ -109,12 +109,13 @@ def report(one: Saved, other: Saved) -> Iterator[str]:
         if a == b:
             continue
         yield f"layer {number + 1} of {len(layers[0])}: {a} and {b}"
-        lines = list(changes(one.layer(number), other.layer(number)))
+        files, others = one.layer(number), other.layer(number)
+        lines = list(changes(files, others))
         yield from (f"  {line}" for line in lines[:SHOWN])
         if len(lines) > SHOWN:
             yield f"  and {len(lines) - SHOWN} files more"
         if not lines:
-            yield "  the same files in another order or form"
+            yield f"  the same files in another {'form' if list(files) == list(others) else 'order'}"
 
 
 def main() -> None:

@@ -45,6 +45,8 @@ class Image:
     docker: str
     name: str
     user: tuple[int, int] = USER
+    from_scratch: bool = False
+    """No layer came from an earlier session's cache."""
 
     def run(
         self,
@@ -137,8 +139,9 @@ def recipe(docker: str, wheelhouse: Path, tmp_path_factory: pytest.TempPathFacto
 def image(docker: str, recipe: Recipe) -> Image:
     """Built once for all tests."""
     name = "libmoe:system-test"
+    earlier = succeed(docker, "images", "--quiet", name)
     succeed(ROOT / "docker/build", **recipe.settings, IMAGE=name)
-    return Image(docker, name)
+    return Image(docker, name, from_scratch=not earlier)
 
 
 @pytest.fixture
