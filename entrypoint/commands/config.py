@@ -1,9 +1,14 @@
 """``libmoe config show|schema``: the settings of a run, where each came from, and what there is."""
 
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from entrypoint.commands._run_options import run_settings
 from entrypoint.settings import RunSettings
+
+if TYPE_CHECKING:
+    from libmoe.config.layers import Resolved
 
 
 @click.group()
@@ -12,24 +17,22 @@ def command() -> None:
 
 
 @command.command()
-@click.option("--stage", metavar="STAGE", required=True, help="pretrain, pft, sft, or 1, 2, 3.")
+@click.option("--stage", metavar="STAGE", required=True, help="pretrain, pft, sft, or 1, 2, 3, or all.")
 @run_settings
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout; of all, an object a stage.")
 def show(stage: str, settings: RunSettings, as_json: bool) -> None:
     """Print every setting of a stage, its value and its origin."""
     from entrypoint import console
     from libmoe.config.stages import parse_stages
 
-    for name in parse_stages(stage):
-        resolved = settings.resolve(name)
-        values = resolved.flat()
-        if as_json:
-            console.result(
-                {key: {"value": values[key], "from": origin} for key, origin in resolved.provenance.items()}
-            )
-        else:
-            rows = [(key, values[key], origin) for key, origin in resolved.provenance.items()]
-            console.table(f"Settings of {name}", ("setting", "value", "from"), rows)
+    resolved = {name: settings.resolve(name) for name in parse_stages(stage)}
+    if as_json:
+        shown = {name: _described(one) for name, one in resolved.items()}
+        console.result(shown if len(shown) > 1 else next(iter(shown.values())))
+        return
+    for name, one in resolved.items():
+        rows = [(key, said["value"], said["from"]) for key, said in _described(one).items()]
+        console.table(f"Settings of {name}", ("setting", "value", "from"), rows)
 
 
 @command.command()
@@ -39,3 +42,8 @@ def schema() -> None:
     from libmoe.config.schema import RunConfig
 
     console.result(RunConfig.model_json_schema())
+
+
+def _described(resolved: "Resolved") -> dict[str, dict[str, Any]]:
+    values = resolved.flat()
+    return {key: {"value": values[key], "from": origin} for key, origin in resolved.provenance.items()}

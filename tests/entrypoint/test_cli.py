@@ -63,6 +63,13 @@ def test_settings_say_where_they_came_from(tmp_path: Path) -> None:
     assert shown["moe.experts"] == {"value": 6, "from": "default"}
 
 
+def test_the_settings_of_all_stages_are_one_object() -> None:
+    args = ["config", "show", "--preset", "tiny", "--json", "--stage"]
+    shown = json.loads(libmoe(*args, "all").stdout)
+    assert list(shown) == ["pretrain", "pft", "sft"]
+    assert shown["sft"] == json.loads(libmoe(*args, "3").stdout)
+
+
 def test_every_option_has_its_variable() -> None:
     done = libmoe("config", "show", "--stage", "1", "--json", LIBMOE_CONFIG_SHOW_PRESET="tiny")
     assert json.loads(done.stdout)["preset"]["value"] == "tiny"
