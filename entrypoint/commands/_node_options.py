@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
+
+from entrypoint.commands._origin import origin_of
 
 if TYPE_CHECKING:
     from entrypoint.launch.nodes.settings import Flag
@@ -57,15 +58,4 @@ def _spoken(values: Mapping[str, Any]) -> "Mapping[str, Flag]":
     """The values that were given, each with its flag's or its variable's name."""
     from entrypoint.launch.nodes.settings import Flag
 
-    context = click.get_current_context()
-    variables = {parameter.name: parameter.envvar for parameter in context.command.params}
-    return {
-        name: Flag(
-            value,
-            str(variables[name])
-            if context.get_parameter_source(name) is ParameterSource.ENVIRONMENT
-            else f"--{name.replace('_', '-')}",
-        )
-        for name, value in values.items()
-        if value is not None
-    }
+    return {name: Flag(value, origin_of(name)) for name, value in values.items() if value is not None}

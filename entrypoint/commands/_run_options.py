@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from entrypoint.commands._origin import origin_of
 from entrypoint.settings import RunSettings
 
 _OPTIONS = (
@@ -50,7 +51,8 @@ def run_settings(function: Callable[..., Any]) -> Callable[..., Any]:
         max_steps: int | None,
         **kwargs: Any,
     ) -> Any:
-        settings = RunSettings(preset, config_file, assignments, moe, max_steps)
+        origins = {name: origin_of(name) for name in ("stage", "preset", "assignments", "moe", "max_steps")}
+        settings = RunSettings(preset, config_file, assignments, moe, max_steps, origins)
         return function(*args, settings=settings, **kwargs)
 
     for option in reversed(_OPTIONS):

@@ -77,7 +77,7 @@ def read_toml_layer(path: Path, origin: str) -> Layer:
         raise ConfigError(f"The settings file {path} is not valid TOML: {error}.") from error
 
 
-def assignment_layer(assignment: str) -> Layer:
+def assignment_layer(assignment: str, given_by: str = "--set") -> Layer:
     """``train.learning_rate=1e-4`` to a layer; the value is TOML, or else a plain string.
 
     Raises:
@@ -85,7 +85,9 @@ def assignment_layer(assignment: str) -> Layer:
     """
     key, separator, text = assignment.partition("=")
     if not separator or not key.strip():
-        raise ConfigError(f"--set wants key=value, as in --set train.learning_rate=1e-4; got {assignment!r}.")
+        raise ConfigError(
+            f"{given_by} wants key=value, as in --set train.learning_rate=1e-4; got {assignment!r}."
+        )
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -93,7 +95,7 @@ def assignment_layer(assignment: str) -> Layer:
     nested: Any = value
     for part in reversed(key.strip().split(".")):
         nested = {part: nested}
-    return Layer(f"--set {key.strip()}", nested)
+    return Layer(f"{given_by} {key.strip()}", nested)
 
 
 def _packaged(kind: str, folder: str, name: str) -> Layer:

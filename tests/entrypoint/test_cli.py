@@ -70,9 +70,27 @@ def test_the_settings_of_all_stages_are_one_object() -> None:
     assert shown["sft"] == json.loads(libmoe(*args, "3").stdout)
 
 
-def test_every_option_has_its_variable() -> None:
-    done = libmoe("config", "show", "--stage", "1", "--json", LIBMOE_CONFIG_SHOW_PRESET="tiny")
-    assert json.loads(done.stdout)["preset"]["value"] == "tiny"
+def test_a_value_that_a_variable_gave_says_so() -> None:
+    given = {"STAGE": "1", "PRESET": "tiny", "MOE": "xmoe", "MAX_STEPS": "7", "SET": "seed=3 train.epochs=2"}
+    variables = {f"LIBMOE_CONFIG_SHOW_{option}": value for option, value in given.items()}
+    shown = json.loads(libmoe("config", "show", "--json", **variables).stdout)
+    keys = ("stage", "preset", "moe.name", "train.max_steps", "seed", "train.epochs")
+    assert {key: shown[key] for key in keys} == {
+        "stage": {"value": "pretrain", "from": "LIBMOE_CONFIG_SHOW_STAGE"},
+        "preset": {"value": "tiny", "from": "LIBMOE_CONFIG_SHOW_PRESET"},
+        "moe.name": {"value": "xmoe", "from": "LIBMOE_CONFIG_SHOW_MOE"},
+        "train.max_steps": {"value": 7, "from": "LIBMOE_CONFIG_SHOW_MAX_STEPS"},
+        "seed": {"value": 3, "from": "LIBMOE_CONFIG_SHOW_SET seed"},
+        "train.epochs": {"value": 2, "from": "LIBMOE_CONFIG_SHOW_SET train.epochs"},
+    }
+
+
+def test_a_flag_is_named_where_the_variable_says_otherwise() -> None:
+    args = ["config", "show", "--stage", "1", "--moe", "xmoe", "--max-steps", "7", "--json"]
+    shown = json.loads(libmoe(*args, LIBMOE_CONFIG_SHOW_MOE="smoe").stdout)
+    assert shown["moe.name"] == {"value": "xmoe", "from": "--moe"}
+    assert shown["train.max_steps"] == {"value": 7, "from": "--max-steps"}
+    assert shown["preset"] == {"value": "phi35-siglip224", "from": "default"}
 
 
 def test_a_settings_file_that_is_not_toml(tmp_path: Path) -> None:
