@@ -81,9 +81,9 @@ k8s-render: ## print the Kubernetes specs of OVERLAY (train-nodes, train-jobset,
 
 .PHONY: bench
 bench: $(READY) ## the benchmarks of prepare, the experts and training; they take an hour
-	@PYTHONPATH=. $(VENV)/bin/python benchmarks/prepare/all.py
-	@PYTHONPATH=. $(VENV)/bin/python benchmarks/moe/layer.py
-	@PYTHONPATH=. $(VENV)/bin/python benchmarks/train/step.py
+	@$(VENV)/bin/python -m benchmarks.prepare.all
+	@$(VENV)/bin/python -m benchmarks.moe.layer
+	@$(VENV)/bin/python -m benchmarks.train.step
 
 .PHONY: lint
 lint: $(READY) ## linters, format check, types

@@ -1,6 +1,6 @@
 """How long ``libmoe --help`` takes, as a ratio to a Python that only imports click (goal: <= 2).
 
-python benchmarks/cli_start.py
+python -m benchmarks.cli_start
 """
 
 import statistics

@@ -1,6 +1,6 @@
 """What a build takes and what a change ships: our image beside a Dockerfile of one stage, on the CPU variant.
 
-    python benchmarks/image/rebuild.py BASE_IMAGE [--part ours|naive]
+    python -m benchmarks.image.rebuild BASE_IMAGE [--part ours|naive]
 
 Needs a Docker engine, and a wheelhouse with the CPU-only torch where no index has it (see docker/build). Each
 image is built from scratch, then after a change of code (a line more), then after a change of dependencies (a
@@ -18,7 +18,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.prepare.measure import table
+from benchmarks.page import table
 
 ROOT = Path(__file__).parents[2]
 NAIVE = Path(__file__).with_name("naive.Dockerfile")
@@ -64,7 +64,7 @@ def layers() -> dict[str, int]:
 def build(kind: str, tree: Path, base: str, *arguments: str) -> Built:
     """One image of a tree, with the command that its author would give."""
     settings = {**os.environ, "IMAGE": NAME, "VARIANT": "cpu", "BASE_IMAGE": base}
-    command = [tree / "docker/build", "--quiet", *arguments]
+    command: list[str | Path] = [tree / "docker/build", "--quiet", *arguments]
     if kind == "naive":  # a Dockerfile given later takes the place of the one before
         command += ["--file", NAIVE]
         (tree / ".dockerignore").write_text(".git\n")
@@ -115,15 +115,15 @@ def main() -> None:
         for name, one in built:
             rows.append([kind, name, one.seconds, one.ships(before) / 1e6])
             before = one
-    table("Builds", ("image", "build", "s", "ships, MB"), rows)
+    table(("image", "build", "s", "ships, MB"), rows, "Builds")
     for kind, built in measured.items():
         sizes = built[0][1].layers
         names = ["base", "distribution's packages", "Python packages", "libmoe", "manifest and SBOM"]
         names = names if kind == "ours" else ["base", "distribution's packages", "source", "Python packages"]
         table(
-            f"Layers: {kind}",
             ("layer", "MB"),
             [[a, b / 1e6] for a, b in zip(names, sizes.values(), strict=False)],
+            f"Layers: {kind}",
         )
 
 

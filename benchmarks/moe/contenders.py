@@ -32,8 +32,12 @@ class Shape:
 
     def dense(self) -> nn.Sequential:
         """One expert."""
+        return nn.Sequential(*self.maps())
+
+    def maps(self) -> tuple[nn.Linear, nn.Module, nn.Linear]:
+        """What an expert consists of."""
         first, second = nn.Linear(self.width, self.hidden), nn.Linear(self.hidden, self.outputs)
-        return nn.Sequential(first, ACT2FN["gelu_pytorch_tanh"], second)
+        return first, ACT2FN["gelu_pytorch_tanh"], second
 
 
 class Floor(nn.Module):
@@ -60,11 +64,11 @@ class Routed(nn.Module, ABC):
         self.num_experts, self.top_k = shape.experts, shape.top_k
         self.gate = nn.Linear(shape.width, shape.experts, bias=False)
         self.act_fn = ACT2FN["gelu_pytorch_tanh"]
-        experts = [shape.dense() for _ in range(shape.experts)]
-        self.up_proj = nn.Parameter(torch.stack([expert[0].weight.detach() for expert in experts]))
-        self.up_proj_bias = nn.Parameter(torch.stack([expert[0].bias.detach() for expert in experts]))
-        self.down_proj = nn.Parameter(torch.stack([expert[2].weight.detach() for expert in experts]))
-        self.down_proj_bias = nn.Parameter(torch.stack([expert[2].bias.detach() for expert in experts]))
+        ups, _, downs = zip(*(shape.maps() for _ in range(shape.experts)), strict=True)
+        self.up_proj = nn.Parameter(torch.stack([up.weight.detach() for up in ups]))
+        self.up_proj_bias = nn.Parameter(torch.stack([up.bias.detach() for up in ups]))
+        self.down_proj = nn.Parameter(torch.stack([down.weight.detach() for down in downs]))
+        self.down_proj_bias = nn.Parameter(torch.stack([down.bias.detach() for down in downs]))
 
     def forward(self, x_TD: Tensor) -> Tensor:
         p_TE = F.linear(x_TD.float(), self.gate.weight.float()).softmax(-1)

@@ -1,6 +1,6 @@
 """Forward and backward of the mixture-of-experts layer against its floor and its peers.
 
-python benchmarks/moe/layer.py [--rounds 9] [--tokens 4096] [--device cpu|cuda]
+python -m benchmarks.moe.layer [--rounds 9] [--tokens 4096] [--device cpu|cuda]
 
 Goals: on the CPU in bfloat16 at most 1.05 of the floor's time; on a GPU at least 0.8 of its throughput, and
 faster than every peer.
@@ -8,12 +8,15 @@ faster than every peer.
 
 import argparse
 import statistics
+from functools import partial
 
 import torch
-import transformers
-from contenders import CONTENDERS, FLOOR, OURS, Floor, Shape, Transformers
-from measure import Step, available_bytes, machine, paired, peak_bytes, ratio, table
 from torch import nn
+
+from benchmarks.moe.contenders import CONTENDERS, FLOOR, OURS, Floor, Shape, Transformers
+from benchmarks.moe.measure import Step, available_bytes, gpu, peak_bytes, seconds
+from benchmarks.page import bullets, machine, table
+from benchmarks.timing import paired, ratio
 
 CPU_GOAL, GPU_GOAL = 1.05, 0.8
 
@@ -53,24 +56,24 @@ def compare(shape: Shape, dtype: torch.dtype, device: str, rounds: int) -> None:
         steps[name] = step(module, shape, dtype, device)
         steps[name]()  # warm
         peaks[name] = peak_bytes(steps[name], device)
-    times = paired(steps, rounds, device)
+    times = paired(rounds, {name: partial(seconds, step, device) for name, step in steps.items()})
     measured = [
         [
             name,
             f"{1000 * statistics.median(times[name]):.2f}",
-            f"{ratio(times, name, FLOOR):.3f}",
+            f"{ratio(times[name], times[FLOOR]):.3f}",
             f"{peaks[name] / 2**20:.0f} MiB",
         ]
         for name in steps
     ]
-    print(f"### {shape}, {str(dtype).removeprefix('torch.')}\n")
-    table(["", "ms", "of the floor's time", "peak memory"], measured + rows)
+    title = f"{shape}, {str(dtype).removeprefix('torch.')}"
+    table(["", "ms", "of the floor's time", "peak memory"], measured + rows, title)
     print(_verdict(times, device, dtype) + "\n", flush=True)
 
 
 def _verdict(times: dict[str, list[float]], device: str, dtype: torch.dtype) -> str:
-    ours = ratio(times, OURS, FLOOR)
-    peers = [f"{name} {ratio(times, name, OURS):.2f}" for name in times if name not in (FLOOR, OURS)]
+    ours = ratio(times[OURS], times[FLOOR])
+    peers = [f"{name} {ratio(times[name], times[OURS]):.2f}" for name in times if name not in (FLOOR, OURS)]
     beside = f"Of libmoe's time: {', '.join(peers)}."
     if dtype != torch.bfloat16:
         return beside
@@ -93,10 +96,14 @@ def main() -> None:
     )
     given = parser.parse_args()
     print("## The layer\n")
-    for line in [*machine(given.device), f"transformers {transformers.__version__}"]:
-        print(f"* {line}")
-    print(f"* Forward and backward, medians of {given.rounds} paired rounds")
-    print("* libmoe's time holds router and losses\n")
+    bullets(
+        [
+            *machine("torch", "transformers"),
+            *gpu(given.device),
+            f"{torch.get_num_threads()} threads; forward and backward; medians of {given.rounds} rounds",
+            "libmoe's time holds router and losses",
+        ]
+    )
     for shape in shapes(given.tokens):
         for dtype in (torch.float32, torch.bfloat16):
             compare(shape, dtype, given.device, given.rounds)

@@ -2,19 +2,14 @@
 
 About 12 minutes on two free cores, and 7 GB of memory at the most.
 
-    python benchmarks/prepare/all.py [--rounds 3] > benchmarks/results/prepare.md
+    python -m benchmarks.prepare.all [--rounds 3] > benchmarks/results/prepare.md
 """
 
 import os
-import platform
 import subprocess
-from datetime import UTC, datetime
-from pathlib import Path
 
-import extraction
-import rerun
-import transport
-
+from benchmarks.page import bullets, machine
+from benchmarks.prepare import extraction, rerun, transport
 from entrypoint.prepare.transport.daemon import find_aria2c
 
 _PROGRAMS = (
@@ -34,21 +29,11 @@ def first_line(command: list[str]) -> str:
     return next(line for line in (found.stdout + found.stderr).splitlines() if line.strip()).strip()
 
 
-def cpu_model() -> str:
-    """As the kernel names it."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-
-
 def main() -> None:
     """The head, then each script's tables."""
     print("# prepare, measured\n")
-    print(f"`python benchmarks/prepare/all.py`, {datetime.now(UTC):%Y-%m-%d}, all files in memory (tmpfs).\n")
-    print(f"* {cpu_model()}, {os.cpu_count()} cores; load at the start {os.getloadavg()[0]:.1f}")
-    print(f"* Linux {platform.release()}, Python {platform.python_version()}")
-    for command in _PROGRAMS:
-        print(f"* {first_line(command)}")
-    print(flush=True)
+    print("`python -m benchmarks.prepare.all`, all files in memory (tmpfs).\n")
+    bullets([*machine(), *map(first_line, _PROGRAMS)])
     for benchmark in (transport, extraction, rerun):
         benchmark.main()
     print(f"Load at the end {os.getloadavg()[0]:.1f}.")

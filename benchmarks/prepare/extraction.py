@@ -5,7 +5,7 @@ deflated has a nearer limit: reading, inflating and checking alone, with as many
 that libmoe inflates with; a third of the files shows it as well. And verifying a file, against sha256sum.
 Takes three times the archive's size in memory.
 
-    python benchmarks/prepare/extraction.py [--files 30000] [--megabytes 2000] [--rounds 3]
+    python -m benchmarks.prepare.extraction [--files 30000] [--megabytes 2000] [--rounds 3]
 """
 
 import argparse
@@ -16,7 +16,9 @@ import sys
 import zipfile
 from pathlib import Path
 
-from measure import Run, cpu, paired, ratio, require, run, seconds, table, verdict, workshop
+from benchmarks.page import table, verdict
+from benchmarks.prepare.processes import Run, cpu, require, run, seconds, walls, workshop
+from benchmarks.timing import paired, ratio
 
 _HEAD = b"\xff\xd8\xff\xe0"
 _BYTES = bytes(value if value % 16 else value ^ 1 for value in range(256))
@@ -115,18 +117,18 @@ def unpacking(folder: Path, archive: Path, kind: str, rounds: int) -> None:
     }
     runs = paired(rounds, contenders)
     goals = {"unzip": 3.0, "cp -r (the limit)": 0.8}
+    files = sum(1 for path in tree.rglob("*") if path.is_file())
     table(
-        f"Unpacking {sum(1 for path in tree.rglob('*') if path.is_file())} files, "
-        f"{archive.stat().st_size / 1e9:.2f} GB, {kind}, {jobs} processes",
         ["", "s", "CPU s", "its time to libmoe's"],
         [[name, seconds(its), cpu(its), _against(runs, name, goals)] for name, its in runs.items()],
+        f"Unpacking {files} files, {archive.stat().st_size / 1e9:.2f} GB, {kind}, {jobs} processes",
     )
 
 
 def _against(runs: dict[str, list[Run]], name: str, goals: dict[str, float]) -> str:
     if name == "libmoe":
         return ""
-    value = ratio(runs, name, "libmoe")
+    value = ratio(walls(runs[name]), walls(runs["libmoe"]))
     return verdict(value, goals[name], True) if name in goals else f"{value:.2f}"
 
 
@@ -137,17 +139,14 @@ def verifying(archive: Path, rounds: int) -> None:
         "sha256sum": lambda: run(["sha256sum", archive]),
     }
     runs = paired(rounds, contenders)
+    ours, theirs = runs["libmoe"], runs["sha256sum"]
     table(
-        f"Verifying {archive.stat().st_size / 1e9:.2f} GB",
         ["", "s", "libmoe's time to it"],
         [
-            ["libmoe", seconds(runs["libmoe"]), ""],
-            [
-                "sha256sum",
-                seconds(runs["sha256sum"]),
-                verdict(ratio(runs, "libmoe", "sha256sum"), 1.1, False),
-            ],
+            ["libmoe", seconds(ours), ""],
+            ["sha256sum", seconds(theirs), verdict(ratio(walls(ours), walls(theirs)), 1.1, False)],
         ],
+        f"Verifying {archive.stat().st_size / 1e9:.2f} GB",
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from measure import require
+from benchmarks.prepare.processes import require
 
 
 @contextmanager

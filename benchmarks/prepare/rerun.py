@@ -3,7 +3,7 @@
 Goals: ``libmoe prepare`` over 600,000 files in place answers in about 2 s; opening 665,000 rows in a loader
 worker takes <= 1% of the time of ``json.load`` and <= 50 MB more resident memory than before.
 
-    python benchmarks/prepare/rerun.py [--files 600000] [--rows 665000] [--rounds 3]
+    python -m benchmarks.prepare.rerun [--files 600000] [--rows 665000] [--rounds 3]
 """
 
 import argparse
@@ -14,7 +14,8 @@ import sys
 import zipfile
 from pathlib import Path
 
-from measure import LIBMOE, paired, run, seconds, table, verdict, workshop
+from benchmarks.page import table, verdict
+from benchmarks.prepare.processes import LIBMOE, run, seconds, workshop
 
 _IMAGE = b"\xff\xd8\xff\xe0" + bytes(16)
 _TEXT = "What is shown here, and what would somebody who knows the place say about it? " * 5
@@ -93,8 +94,16 @@ def volume(folder: Path, files: int, count: int) -> list[str | Path]:
         needs = ["images"]
         """
     )
-    where = ["--catalog", folder / "catalog.toml", "--data-dir", folder / "data"]
-    command = [*LIBMOE, "prepare", "--stage", "1", *where, "--mirror", f"file://{folder}/served"]
+    where: list[str | Path] = ["--catalog", folder / "catalog.toml", "--data-dir", folder / "data"]
+    command: list[str | Path] = [
+        *LIBMOE,
+        "prepare",
+        "--stage",
+        "1",
+        *where,
+        "--mirror",
+        f"file://{folder}/served",
+    ]
     run(command)
     return command
 
@@ -115,17 +124,17 @@ def main() -> None:
     arguments = parser.parse_args()
     with workshop() as folder:
         command = volume(folder, arguments.files, arguments.rows)
-        again = seconds(paired(arguments.rounds, {"again": lambda: run(command)})["again"])
+        again = seconds([run(command) for _ in range(arguments.rounds)])
         audit = statistics.median(
             told(_AUDIT, folder / "catalog.toml", folder / "data")[0] for _ in range(arguments.rounds)
         )
         table(
-            f"A complete volume of {arguments.files} files and {arguments.rows} rows",
             ["", "s", ""],
             [
                 ["libmoe prepare, again", again, verdict(again, 2.0, False)],
                 ["its audit alone", audit, f"{arguments.rows / audit:,.0f} rows a second"],
             ],
+            f"A complete volume of {arguments.files} files and {arguments.rows} rows",
         )
         index, source = folder / "data/.libmoe/index/rows.arrow", folder / "data/jsons/rows.json"
         pairs = [
@@ -137,12 +146,12 @@ def main() -> None:
         )
         share = statistics.median(one[0] / other[0] for one, other in pairs)
         table(
-            f"Opening {arguments.rows} rows ({source.stat().st_size / 1e6:.0f} MB of JSON) and reading one",
             ["", "s", "MB more resident", "share of json.load's time"],
             [
                 ["the index", f"{ours[0]:.4f}", verdict(ours[1], 50, False), verdict(share, 0.01, False)],
                 ["json.load", f"{theirs[0]:.2f}", f"{theirs[1]:.0f}", ""],
             ],
+            f"Opening {arguments.rows} rows ({source.stat().st_size / 1e6:.0f} MB of JSON) and reading one",
         )
 
 

@@ -9,7 +9,7 @@ would have to add. What libmoe adds to the transfer is Python's start, its impor
 CPU) and one sha256 pass over the file (about a second per GB): hardly seen beside a transfer that takes as
 long as a real one, plainly beside loopback.
 
-    python benchmarks/prepare/transport.py [--scale 0.1] [--rounds 3]
+    python -m benchmarks.prepare.transport [--scale 0.1] [--rounds 3]
 """
 
 import argparse
@@ -19,9 +19,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from measure import LIBMOE, Run, cpu, paired, ratio, require, run, seconds, table, verdict, workshop
-from nginx import nginx
-
+from benchmarks.page import table, verdict
+from benchmarks.prepare.nginx import nginx
+from benchmarks.prepare.processes import LIBMOE, Run, cpu, require, run, seconds, walls, workshop
+from benchmarks.timing import paired, ratio
 from entrypoint.prepare.transport.daemon import OPTIONS, find_aria2c
 
 CONNECTIONS = 16
@@ -62,8 +63,9 @@ class Source:
         )
 
     def libmoe(self, mirror: str) -> Callable[[], Run]:
-        where = ["--catalog", self._catalog, "--data-dir", self._out, "--mirror", mirror]
-        command = [*LIBMOE, "prepare", "--only", "big", *where, "--connections", str(CONNECTIONS)]
+        where: list[str | Path] = ["--catalog", self._catalog, "--data-dir", self._out, "--mirror", mirror]
+        options = ["--only", "big", "--connections", str(CONNECTIONS)]
+        command: list[str | Path] = [*LIBMOE, "prepare", *options, *where]
         return lambda: self._fresh(command)
 
     def aria2(self, mirror: str) -> Callable[[], Run]:
@@ -113,11 +115,11 @@ def capped(folder: Path, scale: float, rounds: int) -> None:
     faster = verdict(theirs / ours, 10, True)
     rows: list[list[object]] = [[f"{128 * scale:.0f} MB", ours, "wget", theirs, f"{faster} times as fast"]]
     for name in list(longer)[1:]:
-        words = f"{verdict(ratio(longer, 'libmoe', name), 1.05, False)} of its time"
+        words = f"{verdict(ratio(walls(longer['libmoe']), walls(longer[name])), 1.05, False)} of its time"
         ours, theirs = seconds(longer["libmoe"]), seconds(longer[name])
         rows.append([f"{1280 * scale:.0f} MB", ours, name, theirs, words])
     head = ["file", "libmoe prepare, s", "peer", "peer, s", "libmoe's ratio"]
-    table(f"{CAP // MB} MB/s a connection, {CONNECTIONS} connections", head, rows)
+    table(head, rows, f"{CAP // MB} MB/s a connection, {CONNECTIONS} connections")
 
 
 def uncapped(folder: Path, scale: float, rounds: int) -> None:
@@ -129,17 +131,14 @@ def uncapped(folder: Path, scale: float, rounds: int) -> None:
     gigabytes = size / 1e9
 
     def against(name: str) -> str:
-        its = ratio(runs, "libmoe", name)
+        its = ratio(walls(runs["libmoe"]), walls(runs[name]))
         return f"{its:.3g}" if name == "libmoe" else verdict(its, 1.0, False)
 
     table(
-        f"No cap, {gigabytes:g} GB over loopback",
         ["", "s", "CPU s per GB", "libmoe's time to it"],
-        [
-            [name, seconds(its), cpu(its) / gigabytes, against(name)]
-            for name, its in runs.items()
-        ],
-    )  # fmt: skip
+        [[name, seconds(its), cpu(its) / gigabytes, against(name)] for name, its in runs.items()],
+        f"No cap, {gigabytes:g} GB over loopback",
+    )
 
 
 def main() -> None:

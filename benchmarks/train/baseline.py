@@ -11,8 +11,8 @@ import deepspeed
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
-from turns import Turns
 
+from benchmarks.train.turns import Turns
 from libmoe.config.run import RunSpec
 from libmoe.model.build import build_model
 from libmoe.model.modeling import LibmoeForConditionalGeneration

@@ -5,15 +5,15 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from multiprocessing import Pipe
-from pathlib import Path
 from typing import Any
 
-from turns import Step
-
+from benchmarks.train.turns import Step
 from entrypoint.launch.nodes.alone import free_port
 from libmoe.config.errors import ConfigError
 from libmoe.config.run import RunSpec
 
+RANK = "benchmarks.train.rank"
+"""The module that a contender runs."""
 Rounds = list[list[Step]]
 """The measured steps of every round; nothing where memory does not suffice."""
 
@@ -36,7 +36,7 @@ class Contender:
         self._line, theirs = Pipe()
         with self._errors.open("w") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, rank_py(), str(spec.write()), kind, str(theirs.fileno())],
+                [sys.executable, "-m", RANK, str(spec.write()), kind, str(theirs.fileno())],
                 env=_environment(spec),
                 pass_fds=[theirs.fileno()],
                 stdout=subprocess.DEVNULL,
@@ -63,11 +63,6 @@ class Contender:
         """Lets it go."""
         self._line.close()
         self._process.wait()
-
-
-def rank_py() -> str:
-    """The program of a contender."""
-    return str(Path(__file__).with_name("rank.py"))
 
 
 def side_by_side(contenders: list[Contender], steps: int, rounds: int) -> list[Rounds]:

@@ -1,6 +1,6 @@
 """The one rank of a run that is measured, a step a turn: ours, or the baseline.
 
-python benchmarks/train/rank.py RUN_JSON ours|baseline DESCRIPTOR
+python -m benchmarks.train.rank RUN_JSON ours|baseline DESCRIPTOR
 """
 
 import os
@@ -9,13 +9,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import baseline
 import torch
 from torch import nn
 from transformers import TrainerCallback
-from turns import Turns, host_memory
 
 import libmoe.train.run
+from benchmarks.train import baseline
+from benchmarks.train.turns import Turns, host_memory
 from libmoe.config.errors import ConfigError
 from libmoe.config.run import RunSpec
 from libmoe.train.heartbeat import Heartbeat
@@ -46,13 +46,13 @@ class TakeTurns(TrainerCallback):
 
 def ours(spec: RunSpec, turns: Turns) -> None:
     """The run as `libmoe train` makes it."""
-    make = libmoe.train.run.training_callbacks
+    make: Any = libmoe.train.run.training_callbacks
 
     def with_turns(*arguments: Any) -> Any:
         callbacks, interruption = make(*arguments)
         return [TakeTurns(turns), *callbacks], interruption
 
-    libmoe.train.run.training_callbacks = with_turns
+    setattr(libmoe.train.run, "training_callbacks", with_turns)  # noqa: B010 - a function to the type checker
     libmoe.train.run.run(spec, silent, Heartbeat(0))
 
 

@@ -1,7 +1,7 @@
 """Stage 3 with one thing changed at a time, and as upstream computes it; then the loader.
 
-python benchmarks/train/step.py > benchmarks/results/train.md
-python benchmarks/train/step.py --device cuda       # the guide's shapes in bf16; goal: twice the baseline
+python -m benchmarks.train.step > benchmarks/results/train.md
+python -m benchmarks.train.step --device cuda       # the guide's shapes in bf16; goal: twice the baseline
 
 Every variant is a process of its own that trains on the same rows, one rank with ZeRO-3. On the CPU all are
 there at once and take steps in turn, so that a machine that slows down slows all of them. On a GPU, where
@@ -10,24 +10,20 @@ rows.
 """
 
 import argparse
-import os
-import platform
 import statistics
 import tempfile
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from contest import Contender, Rounds, Variant, alone, side_by_side
-from data import NAME, make_volume
-from loader import loader_rows
-from shapes import COCO, Shape, cpu_shapes, gpu_shapes, run_config
-from turns import Step
 
-from entrypoint.launch.provenance import versions
+from benchmarks.page import bullets, machine, table
+from benchmarks.train.contest import Contender, Rounds, Variant, alone, side_by_side
+from benchmarks.train.data import NAME, make_volume
+from benchmarks.train.loader import loader_rows
+from benchmarks.train.shapes import COCO, Shape, cpu_shapes, gpu_shapes, run_config
+from benchmarks.train.turns import Step
 from entrypoint.launch.world import choose_devices
 from libmoe.config.counting import anatomy, count_parameters
 from libmoe.config.run import Annotations, RunSpec, World
@@ -138,27 +134,20 @@ def _speed(steps: Sequence[Step], what: str) -> float:
     return counted / sum(step.seconds for step in steps)
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Prints Markdown."""
-    for line in (head, ["---"] * len(head), *rows):
-        print(f"| {' | '.join(line)} |")
-    print(flush=True)
-
-
-def machine(device: Device) -> None:
+def head(device: Device) -> None:
     """What the figures depend on."""
-    names = ("torch", "deepspeed", "transformers", "pillow")
-    system, load = f"{platform.system()} {platform.release()}", os.getloadavg()[0]
     print("## Training\n")
-    print(f"* {datetime.now(UTC):%Y-%m-%d}, {system}, load {load:.1f} at the start")
-    print(f"* {choose_devices('cpu' if device == 'cpu' else '1', None).names[0]}")
-    print(f"* Python {versions()['python']}, {', '.join(f'{name} {version(name)}' for name in names)}")
-    print("* Memory is a process's peak, on the CPU beyond the libraries; tokens are counted without padding")
-    print("* The baseline: a plain loop around DeepSpeed; padded rows; a tower with eager attention, without")
-    print(
-        "  checkpointing, and with a last layer that nobody reads; a checkpointed language model; a wait for"
+    bullets(
+        [
+            *machine("torch", "deepspeed", "transformers", "pillow"),
+            *(choose_devices("1", None).names if device == "cuda" else ()),
+            "Memory is a process's peak, on the CPU beyond the libraries; tokens are counted without padding",
+            "The baseline: a plain loop around DeepSpeed; padded rows; a tower with eager attention,\n"
+            "  without checkpointing, and with a last layer that nobody reads; a checkpointed language\n"
+            "  model; a wait for the device after each part of a layer; weights, rows, optimizer and\n"
+            "  experts as ours",
+        ]
     )
-    print("  the device after each part of a layer; weights, rows, optimizer and experts as ours\n")
 
 
 def main() -> None:
@@ -176,7 +165,7 @@ def main() -> None:
     given = parser.parse_args()
     shapes = cpu_shapes() if given.device == "cpu" else gpu_shapes(given.language_layers)
     in_turn = given.device == "cpu" and not given.one_by_one
-    machine(given.device)
+    head(given.device)
     for shape in [one for one in shapes if (given.only or "") in one.name]:
         with tempfile.TemporaryDirectory() as folder:
             make_volume(Path(folder), shape.steps * shape.batch, shape.words, shape.picture)
@@ -184,8 +173,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         make_volume(Path(folder), 96, 120, COCO)
         spec = manifest(gpu_shapes(8)[0], "cpu", 1, Path(folder), {})
-        print("### The loader, one core, 640 x 480 JPEG to the guide's 672 x 672 pixels\n")
-        table(["", "images/s", "of decoding alone"], loader_rows(spec, given.loader_seconds))
+        title = "The loader, one core, 640 x 480 JPEG to the guide's 672 x 672 pixels"
+        table(["", "images/s", "of decoding alone"], loader_rows(spec, given.loader_seconds), title)
 
 
 if __name__ == "__main__":

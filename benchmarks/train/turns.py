@@ -64,7 +64,8 @@ class Turns:
         pairs = sum(facts.pairs for facts in self._heard)
         images = sum(facts.images for facts in self._heard)
         self._heard.clear()
-        mfu = self._utilization and self._utilization.share(tokens, pairs, images, seconds)
+        utilization = self._utilization
+        mfu = None if utilization is None else utilization.share(tokens, pairs, images, seconds)
         memory = torch.cuda.max_memory_allocated() if self._on_gpu else host_memory() - self._libraries
         return Step(seconds, tokens, images, memory, mfu)
 

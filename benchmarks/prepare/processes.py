@@ -1,4 +1,4 @@
-"""What the benchmarks of prepare share: processes timed in turn, medians of paired runs, one table."""
+"""Processes that are timed, and the folder in memory where they work."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,43 +45,19 @@ def run(command: Sequence[str | Path], cwd: Path | None = None) -> Run:
     return Run(seconds, usage.ru_utime + usage.ru_stime)
 
 
-def paired(rounds: int, contenders: Mapping[str, Callable[[], Run]]) -> dict[str, list[Run]]:
-    """Each contender once a round, the order turning, so that a busy moment hits none alone."""
-    names = list(contenders)
-    runs: dict[str, list[Run]] = {name: [] for name in names}
-    for number in range(rounds):
-        for name in names[number % len(names) :] + names[: number % len(names)]:
-            runs[name].append(contenders[name]())
-    return runs
-
-
-def ratio(runs: Mapping[str, Sequence[Run]], above: str, below: str) -> float:
-    """The median over the rounds of one contender's time to another's."""
-    return statistics.median(a.seconds / b.seconds for a, b in zip(runs[above], runs[below], strict=True))
+def walls(runs: Sequence[Run]) -> list[float]:
+    """Wall time of each."""
+    return [one.seconds for one in runs]
 
 
 def seconds(runs: Sequence[Run]) -> float:
     """Median wall time."""
-    return statistics.median(one.seconds for one in runs)
+    return statistics.median(walls(runs))
 
 
 def cpu(runs: Sequence[Run]) -> float:
     """Median CPU time."""
     return statistics.median(one.cpu_seconds for one in runs)
-
-
-def table(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Prints Markdown."""
-    print(f"### {title}\n")
-    for line in (head, ["---"] * len(head), *rows):
-        print(f"| {' | '.join(_cell(value) for value in line)} |")
-    print(flush=True)
-
-
-def verdict(value: float, goal: float, at_least: bool) -> str:
-    """A ratio beside its goal."""
-    met = value >= goal if at_least else value <= goal
-    return f"{value:.3g} (goal {'>=' if at_least else '<='} {goal:g}: {'met' if met else 'MISSED'})"
 
 
 @contextmanager
@@ -106,7 +82,3 @@ def require(*programs: str) -> None:
     missing = [program for program in programs if not shutil.which(program)]
     if missing:
         sys.exit(f"Not installed: {', '.join(missing)}.")
-
-
-def _cell(value: object) -> str:
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
