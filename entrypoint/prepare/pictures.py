@@ -15,46 +15,53 @@ from entrypoint.prepare.annotations.index import image_column
 from entrypoint.prepare.events import Emit, Finished, Progress, Said
 from entrypoint.prepare.listing import Listing
 from entrypoint.prepare.manifest import Entry, manifest_path, read_manifest, write_manifest
-from entrypoint.prepare.transport.addresses import Addresses
-from entrypoint.prepare.transport.many import ManyFiles
+from entrypoint.prepare.transport.fetch import Options
+from entrypoint.prepare.transport.many import ManyFiles, Miss
+from entrypoint.prepare.transport.retry import RefusedError, UnreachableError
 from entrypoint.prepare.unpack.extract import crc_of
 from entrypoint.prepare.unpack.repair import as_jpeg, format_of, head_of
 from entrypoint.volume import Volume, write_text
-from libmoe.config.errors import DataError
+from libmoe.config.errors import DataError, UnavailableError
 
-_GONE = "gone"
+_COLUMNS = ("kind", "reason", "path")
+"""Of the list of images that did not come."""
+_GONE, _LATER = "gone", "later"
+"""The kinds: those that may come yet are asked for again."""
 
 
 class Pictures:
     """The images of one artifact on a volume."""
 
-    def __init__(self, artifact: Artifact, volume: Volume, addresses: Addresses, emit: Emit) -> None:
+    def __init__(self, artifact: Artifact, volume: Volume, options: Options, emit: Emit) -> None:
         self._artifact = artifact
         self._volume = volume
-        self._addresses = addresses
+        self._addresses = options.addresses
+        self._retry = options.retry
         self._emit = emit
 
     def bring(self, selection: Selection) -> None:
         """Fetches what the selected annotations use and is not there yet.
 
         Raises:
-            DataError: the list is none.
+            DataError: what should be the list of images is something else.
             VolumeError: the volume is full.
+            UnavailableError: aria2c fails again and again.
         """
-        entries, failures = self._known()
-        wanted = self._used_by(selection) - entries.keys() - set(self._lost(failures))
+        entries, misses = self._known()
+        wanted = self._used_by(selection) - entries.keys()
+        wanted -= {path for path, miss in misses.items() if miss.for_good}
         if wanted or not manifest_path(self._volume, self._artifact.name).exists():
             addresses = self._look_up(wanted)
-            failures = {path: reason for path, reason in failures.items() if path not in wanted}
-            failures |= dict.fromkeys(wanted - addresses.keys(), f"{_GONE} (not in the list)")
+            misses = {path: miss for path, miss in misses.items() if path not in wanted}
+            misses |= {path: Miss(path, "not in the list", True) for path in wanted - addresses.keys()}
             try:
-                self._fetch(addresses, entries, failures)
+                self._fetch(addresses, entries, misses)
             finally:
-                self._remember(entries, failures)
-            self._tell(entries, failures)
+                self._remember(entries, misses)
+            self._tell(entries, misses)
 
     def _fetch(
-        self, addresses: Mapping[str, str], entries: dict[str, Entry], failures: dict[str, str]
+        self, addresses: Mapping[str, str], entries: dict[str, Entry], misses: dict[str, Miss]
     ) -> None:
         aside = self._volume.unpacking(self._artifact.name)
         shutil.rmtree(aside, ignore_errors=True)
@@ -62,29 +69,34 @@ class Pictures:
         self._volume.path(self._artifact.destination).mkdir(parents=True, exist_ok=True)
         here = {path for path in addresses if self._volume.path(path).is_file()}
         entries |= {path: self._entry(path) for path in here}  # a prepare that was killed brought them
-        names = {PurePosixPath(path).name: path for path in addresses.keys() - here}
-        with ManyFiles(self._volume) as many:
-            far = {name: addresses[path] for name, path in names.items()}
-            for name, reason in many.fetch(aside, far, self._progress(len(far))):
-                path = names[name]
-                problem = reason or self._take(aside / name, path, entries)
-                if problem:
-                    failures[path] = problem
+        paths = {PurePosixPath(path).name: path for path in addresses.keys() - here}
+        try:
+            with ManyFiles(self._volume, self._retry, self._wait) as many:
+                far = {name: addresses[path] for name, path in paths.items()}
+                for came in many.fetch(aside, far, self._progress(len(far))):
+                    miss = came if isinstance(came, Miss) else self._take(aside / came, paths[came], entries)
+                    if miss:
+                        misses[paths[miss.name]] = miss
+        except RefusedError as refusal:
+            raise UnavailableError(
+                f"The images of {self._artifact.name} {refusal}: those that came are kept; "
+                "run the same command again, which fetches the others."
+            ) from refusal
         shutil.rmtree(aside)
 
-    def _take(self, fetched: Path, path: str, entries: dict[str, Entry]) -> str:
-        """Puts a file in its place if it is an image; the problem if it is none."""
+    def _take(self, fetched: Path, path: str, entries: dict[str, Entry]) -> Miss | None:
+        """Puts a file in its place if it is an image."""
         was = format_of(head_of(fetched))
         if was is None:
-            return f"{_GONE} (what came is no image)"
+            return Miss(fetched.name, "what came is not an image", True)
         if was != "jpeg":
             jpeg = as_jpeg(fetched)
             if jpeg is None:
-                return f"{_GONE} (what came does not decode)"
+                return Miss(fetched.name, "what came does not decode", True)
             fetched.write_bytes(jpeg)
         fetched.replace(self._volume.path(path))
         entries[path] = replace(self._entry(path), was="" if was == "jpeg" else was)
-        return ""
+        return None
 
     def _entry(self, path: str) -> Entry:
         file = self._volume.path(path)
@@ -116,43 +128,46 @@ class Pictures:
                     yield key, value["imageURL"]
                     empty = False
             if empty:
-                raise TypeError("it is empty or no object")
+                raise TypeError("it is empty or not an object")
         except (ijson.JSONError, TypeError, KeyError, UnicodeDecodeError) as error:
             path.unlink()
             raise DataError(
-                f"The list of {self._artifact.name} is no list of images ({error}): run the same command "
+                f"The list of {self._artifact.name} is not a list of images ({error}): run the same command "
                 "again, which fetches it anew; if that repeats, its source is bad."
             ) from error
 
-    def _known(self) -> tuple[dict[str, Entry], dict[str, str]]:
+    def _known(self) -> tuple[dict[str, Entry], dict[str, Miss]]:
+        """What came, and what did not, as far as earlier prepares have written it down."""
         try:
             entries = {entry.path: entry for entry in read_manifest(self._volume, self._artifact.name)}
-            lines = self._failures_path.read_text(encoding="utf-8").splitlines()
+            rows = [line.split("\t") for line in self._missed_path.read_text(encoding="utf-8").splitlines()]
         except FileNotFoundError:
             return {}, {}
         listing = Listing(self._volume.root)
         entries = {path: entry for path, entry in entries.items() if listing.has(path)}
-        return entries, {path: reason for reason, path in (line.split("\t", 1) for line in lines)}
+        known = (row for row in rows if len(row) == len(_COLUMNS))  # an older libmoe's are asked for again
+        return entries, {path: Miss(path, reason, kind == _GONE) for kind, reason, path in known}
 
-    def _lost(self, failures: Mapping[str, str]) -> Iterator[str]:
-        return (path for path, reason in failures.items() if reason.startswith(_GONE))
-
-    def _remember(self, entries: Mapping[str, Entry], failures: Mapping[str, str]) -> None:
-        lines = [f"{' '.join(reason.split())}\t{path}\n" for path, reason in sorted(failures.items())]
-        write_text(self._failures_path, "".join(lines))
+    def _remember(self, entries: Mapping[str, Entry], misses: Mapping[str, Miss]) -> None:
+        lines = [
+            f"{_GONE if miss.for_good else _LATER}\t{' '.join(miss.reason.split())}\t{path}\n"
+            for path, miss in sorted(misses.items())
+        ]
+        write_text(self._missed_path, "".join(lines))
         write_manifest(self._volume, self._artifact.name, (entries[path] for path in sorted(entries)))
 
     @property
-    def _failures_path(self) -> Path:
+    def _missed_path(self) -> Path:
         return manifest_path(self._volume, self._artifact.name).with_suffix(".failed")
 
     def _progress(self, total: int) -> Callable[[int], None]:
         return lambda tried: self._emit(Progress(self._artifact.name, "images", tried, total))
 
-    def _tell(self, entries: Mapping[str, Entry], failures: Mapping[str, str]) -> None:
+    def _wait(self, error: UnreachableError, seconds: float) -> None:
+        self._emit(Said(f"{self._artifact.name}: its images {error}; trying again in {seconds:.1f} s"))
+
+    def _tell(self, entries: Mapping[str, Entry], misses: Mapping[str, Miss]) -> None:
         size = sum(entry.size for entry in entries.values())
         self._emit(Finished(self._artifact.name, len(entries), size))
-        if failures:
-            self._emit(
-                Said(f"{self._artifact.name}: {len(failures)} images cannot be had: {self._failures_path}")
-            )
+        if misses:
+            self._emit(Said(f"{self._artifact.name}: {len(misses)} images did not come: {self._missed_path}"))

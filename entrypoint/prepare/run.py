@@ -112,7 +112,7 @@ def _finish(
             installer.index(artifact)
     for artifact in artifacts:
         if artifact.kind == "images":
-            Pictures(artifact, volume, options.addresses, emit).bring(selection)
+            Pictures(artifact, volume, options, emit).bring(selection)
 
 
 def _known(artifacts: Sequence[Artifact], volume: Volume, options: Options) -> list[Artifact]:

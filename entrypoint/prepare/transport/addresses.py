@@ -37,6 +37,15 @@ class Addresses:
         return {}
 
 
+def on_the_web(address: str) -> bool:
+    """Whether it names a host, to be asked over HTTP."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.netloc)
+
+
 def _origin(url: str) -> tuple[str, str]:
     parts = urlsplit(url)
     return parts.scheme, parts.netloc

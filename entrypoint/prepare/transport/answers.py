@@ -6,8 +6,9 @@ import ssl
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
+from entrypoint.prepare.transport.addresses import on_the_web
 from entrypoint.prepare.transport.retry import RefusedError, UnreachableError
 
 if TYPE_CHECKING:
@@ -67,11 +68,10 @@ def next_hop(location: str, told: str) -> str:
     """Where a redirect leads; never off the web, where it could name this machine's own files."""
     try:
         hop = urljoin(location, told)
-        on_the_web = urlsplit(hop).scheme in ("http", "https") and bool(urlsplit(hop).netloc)
     except ValueError:
-        on_the_web = False
-    if not on_the_web:
-        raise RefusedError(f"redirects to {told!r}, which is no address on the web")
+        hop = told
+    if not on_the_web(hop):
+        raise RefusedError(f"redirects to {told!r}, which is not an address on the web")
     return hop
 
 

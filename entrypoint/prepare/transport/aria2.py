@@ -1,7 +1,7 @@
-"""Downloads with aria2c, our transport.
+"""Downloads large files with aria2c, several connections each.
 
-It is disposable: what is known of a download is in our own record; aria2 keeps the bytes and the control file
-that says which pieces are there.
+aria2c is disposable: what is known of a download is in our own record; aria2 keeps the bytes and the control
+file that says which pieces are there.
 """
 
 import contextlib
@@ -9,23 +9,18 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 from entrypoint.prepare.transport.control import drop_control, keep_control
-from entrypoint.prepare.transport.daemon import Daemon, end_leftover
 from entrypoint.prepare.transport.pace import Crew
 from entrypoint.prepare.transport.retry import StoppedError, UnreachableError
+from entrypoint.prepare.transport.session import GaveUpError, Session
 from entrypoint.volume import Volume
-from libmoe.config.errors import VolumeError
 
 if TYPE_CHECKING:
     import aria2p
 
-_NO_SPACE = 9
-_NO_SPACE_WORDS = ("No space left", "quota exceeded")
-_FLUSH_WORDS = "cache flush failure"
-_CACHE_BYTES = 64 << 20
-_FILE_TROUBLE = (15, 16, 17, 18)
 _CANNOT_CONTINUE = (8, 10)
 _FIRST_POLL_SECONDS = 0.01
 _POLL_SECONDS = 0.1
@@ -34,34 +29,23 @@ _OVER = ("complete", "error", "removed")
 _FIELDS = ["status", "completedLength", "totalLength", "connections", "errorCode", "errorMessage"]
 
 
-class _GaveUpError(Exception):
-    """aria2's reason for giving a download up."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message or f"aria2 error {code}")
-        self.code = code
-
-
 class Aria2:
-    """aria2c for as long as the context lasts; started with the first download."""
+    """Downloads for as long as the context lasts."""
 
-    def __init__(self, volume: Volume, user_agent: str, stop: threading.Event) -> None:
+    def __init__(self, volume: Volume, stop: threading.Event) -> None:
         """``stop``, once set, ends every download with `StoppedError`."""
-        self._volume = volume
-        self._user_agent = user_agent
+        self._session = Session(volume)
         self._stop = stop
-        self._starting = threading.Lock()
-        self._daemon: Daemon | None = None
         self._allocation = "falloc"
 
     def __enter__(self) -> "Aria2":
-        end_leftover(self._volume.desk)
+        self._session.__enter__()
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        if self._daemon is not None:
-            self._daemon.stop()
-            end_leftover(self._volume.desk)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._session.__exit__(kind, error, trace)
 
     def download(
         self, location: str, path: Path, connections: int, progress: Callable[[int, int], None]
@@ -78,16 +62,13 @@ class Aria2:
         """
         try:
             self._run(location, path, connections, progress)
-        except _GaveUpError as reason:
-            if "fallocate" not in str(reason) or self._full(reason) or self._allocation == "none":
+        except GaveUpError as reason:
+            if "fallocate" not in str(reason) or self._session.is_full(reason) or self._allocation == "none":
                 raise self._as_error(reason, path) from reason
             self._allocation = "none"  # a file system that cannot reserve space
             self._run(location, path, connections, progress)
 
     def _run(self, location: str, path: Path, connections: int, progress: Callable[[int, int], None]) -> None:
-        import aria2p
-        import requests
-
         options = {
             "dir": str(path.parent.absolute()),
             "out": path.name,
@@ -95,21 +76,12 @@ class Aria2:
             "max-connection-per-server": str(connections),
             "file-allocation": self._allocation,
         }
-        try:
-            client = self._client()
+        with self._session.client() as client:
             gid = client.add_uri([location], options)
             try:
                 self._follow(client, gid, path, progress)
             finally:
                 _end(client, gid)
-        except (requests.RequestException, aria2p.ClientException) as error:
-            raise UnreachableError(f"could not be fetched because aria2c failed ({error})") from error
-
-    def _client(self) -> "aria2p.Client":
-        with self._starting:
-            if self._daemon is None or not self._daemon.alive():
-                self._daemon = Daemon(self._volume.desk, self._user_agent)
-            return self._daemon.client
 
     def _follow(
         self, client: "aria2p.Client", gid: str, path: Path, progress: Callable[[int, int], None]
@@ -123,26 +95,14 @@ class Aria2:
             if told["status"] == "complete":
                 return
             if told["status"] in ("error", "removed"):
-                raise _GaveUpError(int(told.get("errorCode", 1)), told.get("errorMessage", ""))
+                raise GaveUpError.of(told)
             crew.tell(int(told["connections"]), total - done)
             if self._stop.wait(pause):
                 raise StoppedError
             pause = min(2 * pause, _POLL_SECONDS)
 
-    def _full(self, reason: _GaveUpError) -> bool:
-        """aria2 has a code for a full volume, and several ways not to use it."""
-        words = str(reason)
-        if reason.code == _NO_SPACE or any(sign in words for sign in _NO_SPACE_WORDS):
-            return True
-        return _FLUSH_WORDS in words and not self._volume.has_room(_CACHE_BYTES)
-
-    def _as_error(self, reason: _GaveUpError, path: Path) -> Exception:
-        if self._full(reason):
-            return self._volume.full()
-        if reason.code in _FILE_TROUBLE or _FLUSH_WORDS in str(reason):
-            return VolumeError(
-                f"{path} cannot be written ({reason}): check the volume, or choose another with --data-dir."
-            )
+    def _as_error(self, reason: GaveUpError, path: Path) -> UnreachableError:
+        self._session.require_volume(reason, path)
         if reason.code in _CANNOT_CONTINUE:
             path.unlink(missing_ok=True)
             drop_control(path)

@@ -11,11 +11,13 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from entrypoint.prepare.transport.proxies import for_aria2
+from entrypoint.prepare.transport.tool import TOOL
 from entrypoint.process_id import ProcessId
 from entrypoint.volume import write_json
 from libmoe.config.errors import ConfigError
@@ -74,8 +76,11 @@ def find_aria2c() -> Path:
 class Daemon:
     """A running aria2c and the connection to it."""
 
-    def __init__(self, folder: Path, user_agent: str) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
         """Starts it; ``folder`` is where its settings and its process number are kept.
+
+        Args:
+            settings: aria2's own, beside `OPTIONS`.
 
         Raises:
             ConfigError: there is no aria2c, or it does not start.
@@ -83,7 +88,7 @@ class Daemon:
         program = find_aria2c()
         for _ in range(5):  # somebody may take the port between our look and aria2's
             port, secret = _free_port(), secrets.token_hex(16)
-            self._process = _spawn(program, folder, port, secret, user_agent)
+            self._process = _spawn(program, folder, port, secret, settings)
             self.client = _client(port, secret)
             try:
                 if self._wait_until_it_answers():
@@ -128,21 +133,24 @@ def end_leftover(folder: Path) -> None:
     record.unlink()
 
 
-def _spawn(program: Path, folder: Path, port: int, secret: str, user_agent: str) -> "subprocess.Popen[bytes]":
+def _spawn(
+    program: Path, folder: Path, port: int, secret: str, settings: Mapping[str, str]
+) -> "subprocess.Popen[bytes]":
     # In a file that only we can read: everybody can read a command line.
-    settings = _settings(folder)
-    settings.unlink(missing_ok=True)
-    settings.touch(mode=0o600)
+    path = _settings(folder)
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
     options = {
         **OPTIONS,
+        **settings,
         "rpc-listen-port": str(port),
         "rpc-secret": secret,
-        "user-agent": user_agent,
+        "user-agent": TOOL,
         "ca-certificate": _authorities(),
     }
-    settings.write_text("".join(f"{name}={value}\n" for name, value in options.items()))
+    path.write_text("".join(f"{name}={value}\n" for name, value in options.items()))
     process = subprocess.Popen(
-        [program, f"--conf-path={settings}", f"--stop-with-process={os.getpid()}"],
+        [program, f"--conf-path={path}", f"--stop-with-process={os.getpid()}"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

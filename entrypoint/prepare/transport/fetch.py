@@ -53,7 +53,7 @@ class Fetcher:
         self._hosts = Hosts(limits, options.connections)
         self._emit = emit
         self._stop = threading.Event()
-        self._aria2 = Aria2(volume, TOOL, self._stop)
+        self._aria2 = Aria2(volume, self._stop)
         self._resolver = Resolver(options.addresses, TOOL)
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="fetch")
         self.failures: list[LibmoeError] = []

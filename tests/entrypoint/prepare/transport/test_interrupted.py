@@ -72,7 +72,7 @@ def test_ctrl_c_twice_ends_as_once_does(world, gap):
 
 
 def test_the_aria2_of_a_killed_prepare_does_not_write_beside_the_next(tmp_path):
-    daemon = Daemon(tmp_path, "test")
+    daemon = Daemon(tmp_path, {})
     end_leftover(tmp_path)
     assert not daemon.alive()
 
