@@ -1,15 +1,14 @@
 """Why this node's ranks ended, from what they wrote, how they exited, and what the kernel counted."""
 
-import json
 import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from entrypoint.launch.resume import checkpoints
-from entrypoint.launch.verdict import Cause, Verdict, gravest
+from entrypoint.launch.verdict import Verdict, gravest
 from entrypoint.launch.watch import Watch
 from libmoe.config.errors import ConfigError, LibmoeError, TryAgainError, VolumeError
+from libmoe.config.rank_failure import Cause, RankFailure
 from libmoe.config.run import RunSpec
 
 _VMSTAT = Path("/proc/vmstat")
@@ -25,7 +24,7 @@ class Ending:
         self.ranks = range(node * spec.world.processes, (node + 1) * spec.world.processes)
         self._kills = _out_of_memory_kills()
         for rank in self.ranks:
-            self._report(rank).unlink(missing_ok=True)
+            RankFailure.forget(spec.run_dir, rank)
 
     @property
     def next(self) -> str:
@@ -40,13 +39,10 @@ class Ending:
         """Whether the kernel has ended a process for memory since."""
         return _out_of_memory_kills() > self._kills
 
-    def reports(self) -> list[dict[str, Any]]:
+    def failures(self) -> list[RankFailure]:
         """What the ranks wrote, the first to fail first."""
-        written = [self._report(rank) for rank in self.ranks if self._report(rank).is_file()]
-        return sorted((json.loads(path.read_text()) for path in written), key=lambda report: report["time"])
-
-    def _report(self, rank: int) -> Path:
-        return self.spec.run_dir / "failures" / f"rank-{rank}.json"
+        left = (RankFailure.read(self.spec.run_dir, rank) for rank in self.ranks)
+        return sorted(filter(None, left), key=lambda failure: failure.time)
 
 
 def explain(ending: Ending, ended: Mapping[int, int], watch: Watch) -> Verdict | None:
@@ -59,20 +55,19 @@ def explain(ending: Ending, ended: Mapping[int, int], watch: Watch) -> Verdict |
 
 
 def _reasons(ending: Ending, ended: Mapping[int, int], watch: Watch) -> Iterator[Verdict]:
-    reports = ending.reports()
-    for report in reports:
-        cause = Cause[report["cause"]]
-        told = "" if cause is Cause.INTERRUPTED else f" (log: {ending.log})"
-        yield Verdict(cause, report["exit_code"], f"{report['message']}{told}")
+    failures = ending.failures()
+    for one in failures:
+        told = "" if one.cause is Cause.INTERRUPTED else f" (log: {ending.log})"
+        yield Verdict(one.cause, one.exit_code, f"{one.message}{told}")
     if ending.interrupted and (any(ended.values()) or len(ended) < len(ending.ranks)):
         yield Verdict(Cause.INTERRUPTED, TryAgainError.exit_code, f"Training was interrupted; {ending.next}.")
     for rank, code in ended.items():
         if code < 0:
             yield _killed(ending, rank, -code, watch.step_of(rank))
-        elif code == VolumeError.exit_code and not reports:  # there was not even room for the report
+        elif code == VolumeError.exit_code and not failures:  # there was not even room for its failure
             sentence = f"The volume of the run folder {ending.spec.run_dir} is full or cannot be written"
             yield Verdict(Cause.FAILED, code, f"{sentence}: make room; {ending.next}.")
-        elif code and not reports:
+        elif code and not failures:
             yield Verdict(
                 Cause.FAILED,
                 LibmoeError.exit_code,

@@ -10,10 +10,11 @@ from typing import IO
 from entrypoint.launch.crew import Crew
 from entrypoint.launch.nodes.interface import Link, Rendezvous, Report
 from entrypoint.launch.outcome import Ending, explain
-from entrypoint.launch.verdict import Cause, Verdict
+from entrypoint.launch.verdict import Verdict
 from entrypoint.launch.watch import Watch
 from libmoe.config.beat import VARIABLE
 from libmoe.config.errors import VolumeError
+from libmoe.config.rank_failure import Cause
 from libmoe.config.run import RunSpec
 
 _LOOK_SECONDS = 0.1

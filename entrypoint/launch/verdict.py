@@ -2,23 +2,10 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from enum import IntEnum
 from typing import Any
 
 from libmoe.config.errors import LibmoeError, TryAgainError
-
-
-class Cause(IntEnum):
-    """From effects to causes: of two reasons, the later one here explains the other."""
-
-    LOST_RANK = 1
-    """A rank could not reach another any more."""
-    LOST_NODE = 2
-    HUNG = 3
-    KILLED = 4
-    INTERRUPTED = 5
-    FAILED = 6
-    """A rank knows what went wrong."""
+from libmoe.config.rank_failure import Cause
 
 
 @dataclass(frozen=True)

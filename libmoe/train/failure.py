@@ -1,16 +1,13 @@
 """How a rank's failure is told to the command that started it: an exit code, a cause and one sentence."""
 
 import errno
-import json
 import logging
-import os
 import re
 import shutil
-import time
 from pathlib import Path
-from typing import Any
 
 from libmoe.config.errors import ConfigError, LibmoeError, TryAgainError, VolumeError
+from libmoe.config.rank_failure import Cause, RankFailure
 
 _LOG = logging.getLogger(__name__)
 _FULL = re.compile(r"No space left on device|Disk quota exceeded|inline_container|os error (?:28|122)")
@@ -24,49 +21,59 @@ _ROOM = 1 << 20
 
 
 def report_failure(run_dir: Path, rank: int, error: BaseException) -> int:
-    """Logs the error, writes ``<run_dir>/failures/rank-<rank>.json``, returns the exit code."""
-    exit_code, cause, message = explain(error)
-    if exit_code == LibmoeError.exit_code and shutil.disk_usage(run_dir).free < _ROOM:
-        exit_code, message = VolumeError.exit_code, _full_sentence(error)
-    if cause == "FAILED" and exit_code == LibmoeError.exit_code:
+    """Logs the error, leaves a `RankFailure` in the run folder, returns the exit code."""
+    failure = explain(error)
+    if failure.exit_code == LibmoeError.exit_code and shutil.disk_usage(run_dir).free < _ROOM:
+        failure = RankFailure(Cause.FAILED, VolumeError.exit_code, _full_sentence(error))
+    if failure.exit_code == LibmoeError.exit_code:
         _LOG.error("Rank %d failed.", rank, exc_info=error)
     else:
-        _LOG.error("Rank %d ends with %d: %s", rank, exit_code, message, exc_info=_unexpected(error))
-    report = {"exit_code": exit_code, "cause": cause, "message": message, "time": time.time()}
+        ends = (rank, failure.exit_code, failure.message)
+        _LOG.error("Rank %d ends with %d: %s", *ends, exc_info=_unexpected(error))
     try:
-        _write(run_dir / "failures" / f"rank-{rank}.json", report)
+        failure.write(run_dir, rank)
     except OSError:  # a full disk: the exit code has to say it
         _LOG.exception("The failure of rank %d could not be written.", rank)
-    return exit_code
+    return failure.exit_code
 
 
-def explain(error: BaseException) -> tuple[int, str, str]:
-    """Exit code, cause (a name of the launcher's ``Cause``) and sentence of any exception."""
+def explain(error: BaseException) -> RankFailure:
+    """What any exception means to the one who started the run."""
     if isinstance(error, LibmoeError):
-        cause = "INTERRUPTED" if isinstance(error, TryAgainError) else "FAILED"
-        return error.exit_code, cause, _own_words(error)
+        cause = Cause.INTERRUPTED if isinstance(error, TryAgainError) else Cause.FAILED
+        return RankFailure(cause, error.exit_code, _own_words(error))
     first_line = next(iter(str(error).splitlines()), "")
     if _no_memory(error):
-        return ConfigError.exit_code, "FAILED", _memory_sentence(error, first_line)
+        return RankFailure(Cause.FAILED, ConfigError.exit_code, _memory_sentence(error, first_line))
     if _full(error):
-        return VolumeError.exit_code, "FAILED", _full_sentence(error)
+        return RankFailure(Cause.FAILED, VolumeError.exit_code, _full_sentence(error))
     if isinstance(error, OSError) and error.filename:
         reason = f"Cannot write or read {error.filename}: {error.strerror}; check the disk and run again."
-        return VolumeError.exit_code, "FAILED", reason
+        return RankFailure(Cause.FAILED, VolumeError.exit_code, reason)
     if _is(error, "DistError") or (isinstance(error, RuntimeError) and _NO_PEER.search(str(error))):
         sentence = f"The connection to another rank was lost ({first_line}): it ended, or the network failed"
-        return TryAgainError.exit_code, "LOST_RANK", f"{sentence}; the same command continues."
+        return RankFailure(
+            Cause.LOST_RANK, TryAgainError.exit_code, f"{sentence}; the same command continues."
+        )
     loader = _signal_of_loader(error)
-    if loader == "Terminated":
-        return TryAgainError.exit_code, "LOST_RANK", "A loader was told to end; the same command continues."
-    if loader == "Bus error":
-        sentence = "Shared memory is too small for what the loaders hand over: give the container more with"
-        return ConfigError.exit_code, "FAILED", f"{sentence} --shm-size=16g, or set data.workers=0."
     if loader is not None:
-        sentence = f"A loader process was ended by a signal ({loader}): memory ran out (lower data.workers)"
-        rest = "or somebody ended it; the same command continues from the last checkpoint."
-        return TryAgainError.exit_code, "KILLED", f"{sentence}, {rest}"
-    return LibmoeError.exit_code, "FAILED", f"Training stopped with {type(error).__name__}: {first_line}"
+        return _loader_ended(loader)
+    sentence = f"Training stopped with {type(error).__name__}: {first_line}"
+    return RankFailure(Cause.FAILED, LibmoeError.exit_code, sentence)
+
+
+def _loader_ended(by: str) -> RankFailure:
+    """Of a loader process, by a signal in torch's words."""
+    if by == "Terminated":
+        sentence = "A loader was told to end; the same command continues."
+        return RankFailure(Cause.LOST_RANK, TryAgainError.exit_code, sentence)
+    if by == "Bus error":
+        sentence = "Shared memory is too small for what the loaders hand over: give the container more with"
+        remedy = "--shm-size=16g, or set data.workers=0."
+        return RankFailure(Cause.FAILED, ConfigError.exit_code, f"{sentence} {remedy}")
+    sentence = f"A loader process was ended by a signal ({by}): memory ran out (lower data.workers)"
+    rest = "or somebody ended it; the same command continues from the last checkpoint."
+    return RankFailure(Cause.KILLED, TryAgainError.exit_code, f"{sentence}, {rest}")
 
 
 def _no_memory(error: BaseException) -> bool:
@@ -126,10 +133,3 @@ def _own_words(error: LibmoeError) -> str:
     """A loader process's error arrives wrapped in its traceback, whose last line holds the sentence."""
     last = str(error).strip().splitlines()[-1]
     return last.removeprefix(f"{type(error).__module__}.{type(error).__name__}: ")
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(f".{os.getpid()}")
-    draft.write_text(json.dumps(content) + "\n")
-    draft.replace(path)

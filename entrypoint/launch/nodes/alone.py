@@ -3,9 +3,10 @@
 import socket
 
 from entrypoint.launch.nodes.interface import Rendezvous, Report
-from entrypoint.launch.verdict import Cause, Verdict
+from entrypoint.launch.verdict import Verdict
 from entrypoint.launch.watch import hung_sentence
 from libmoe.config.errors import LibmoeError, TryAgainError
+from libmoe.config.rank_failure import Cause
 from libmoe.config.run import RunSpec
 
 

@@ -12,9 +12,10 @@ from entrypoint.launch.nodes.interface import Rendezvous, Report
 from entrypoint.launch.nodes.settings import Place
 from entrypoint.launch.nodes.shared import difference, show
 from entrypoint.launch.nodes.wire import Wire, interface_of
-from entrypoint.launch.verdict import Cause, Verdict, gravest
+from entrypoint.launch.verdict import Verdict, gravest
 from libmoe.config.beat import Beat
 from libmoe.config.errors import ConfigError, LibmoeError, TryAgainError
+from libmoe.config.rank_failure import Cause
 from libmoe.config.run import RunSpec
 
 PING_SECONDS = 2.0

@@ -11,8 +11,9 @@ from entrypoint.launch.nodes.interface import Rendezvous, Report
 from entrypoint.launch.nodes.settings import Place
 from entrypoint.launch.nodes.shared import see
 from entrypoint.launch.nodes.wire import Wire, interface_of
-from entrypoint.launch.verdict import Cause, Verdict, gravest
+from entrypoint.launch.verdict import Verdict, gravest
 from libmoe.config.errors import LibmoeError, TryAgainError
+from libmoe.config.rank_failure import Cause
 from libmoe.config.run import RunSpec
 
 _LOOK_SECONDS = 0.05

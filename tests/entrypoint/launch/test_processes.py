@@ -1,7 +1,6 @@
 """How a stage's end reaches the person: real processes in the place of the ranks."""
 
 import contextlib
-import json
 import os
 import signal
 import sys
@@ -17,16 +16,16 @@ from entrypoint.launch.nodes.alone import Alone
 from entrypoint.launch.nodes.interface import Report
 from entrypoint.launch.verdict import RanksLostError, Verdict
 from libmoe.config.errors import LibmoeError
+from libmoe.config.rank_failure import Cause, RankFailure
 from libmoe.config.run import RunSpec, World
 
 RANK = """
 import faulthandler, json, os, pathlib, signal, socket, sys, time
+from libmoe.config.rank_failure import Cause, RankFailure
 faulthandler.register(signal.SIGUSR1)
 rank, run = int(os.environ["RANK"]), pathlib.Path(sys.argv[1])
 def fail(code, cause, message):
-    (run / "failures").mkdir(exist_ok=True)
-    report = {"exit_code": code, "cause": cause, "message": message, "time": time.time()}
-    (run / f"failures/rank-{rank}.json").write_text(json.dumps(report))
+    RankFailure(cause, code, message).write(run, rank)
     sys.exit(code)
 def beat(count, step, doing):
     beat = {"rank": rank, "pid": os.getpid(), "count": count, "step": step, "doing": doing}
@@ -115,13 +114,14 @@ def test_progress_reaches_the_person_and_chatter_the_log(
 
 def test_a_ranks_own_sentence_and_code_are_the_commands(train: Callable[..., list[str]]) -> None:
     with pytest.raises(LibmoeError, match=r"cat\.jpg does not decode.*log\.txt") as caught:
-        train("fail(65, 'FAILED', 'cat.jpg does not decode.') if rank else fail(75, 'LOST_RANK', 'lost')")
+        train(
+            "if rank: fail(65, Cause.FAILED, 'cat.jpg does not decode.')\nfail(75, Cause.LOST_RANK, 'lost')"
+        )
     assert caught.value.exit_code == 65
 
 
 def test_an_old_failure_is_not_reported_again(train: Callable[..., list[str]], spec: RunSpec) -> None:
-    (spec.run_dir / "failures").mkdir()
-    (spec.run_dir / "failures" / "rank-0.json").write_text(json.dumps({"exit_code": 65, "message": "old"}))
+    RankFailure(Cause.FAILED, 65, "old").write(spec.run_dir, 0)
     with pytest.raises(LibmoeError, match=r"ended with 1 and without a word") as caught:
         train("sys.exit(1)")
     assert caught.value.exit_code == 70
@@ -136,7 +136,7 @@ def test_a_disk_too_full_for_a_word(train: Callable[..., list[str]]) -> None:
 def test_a_killed_rank_is_named_with_its_step(train: Callable[..., list[str]]) -> None:
     script = (
         "beat(9, 4, 'computing step 5')\nif rank: time.sleep(0.3); os.kill(os.getpid(), 9)\n"
-        "time.sleep(0.6); fail(75, 'LOST_RANK', 'lost the connection')"
+        "time.sleep(0.6); fail(75, Cause.LOST_RANK, 'lost the connection')"
     )
     with pytest.raises(
         RanksLostError, match=r"Rank 1 was killed by signal 9 \(SIGKILL\) after step 4.*starts again"
@@ -188,7 +188,7 @@ def test_an_interrupt_is_passed_on_and_ends_in_try_again(
     train: Callable[..., list[str]], followed: threading.Event
 ) -> None:
     script = (
-        "def save(*_): print('saved', flush=True); fail(75, 'INTERRUPTED', 'Saved at step 3.')\n"
+        "def save(*_): print('saved', flush=True); fail(75, Cause.INTERRUPTED, 'Saved at step 3.')\n"
         "signal.signal(signal.SIGTERM, save); print('ready', flush=True); time.sleep(60)"
     )
     said: list[str] = []

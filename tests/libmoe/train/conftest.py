@@ -21,6 +21,7 @@ from entrypoint.sample import rows as sample
 from entrypoint.sample.album import ALBUM, HERE
 from libmoe.config.annotations import CONVERSATIONS, ID, IMAGES, index_schema
 from libmoe.config.layers import assignment_layer, resolve
+from libmoe.config.rank_failure import RankFailure
 from libmoe.config.run import Annotations, RunSpec, World
 from tests.specs import run_spec
 
@@ -99,7 +100,7 @@ class Finished:
     code: int
     lines: list[str]
     log: str
-    failures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    failures: list[RankFailure] = field(default_factory=list)
     metrics: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -139,8 +140,8 @@ def launch(spec: RunSpec, interrupt_at: str | None = None) -> Finished:
                 interrupt_at = None
         code = process.wait(timeout=60)
     finished = Finished(spec.run_dir, code, lines, log_path.read_text())
-    for path in (spec.run_dir / "failures").glob("*.json"):
-        finished.failures[path.stem] = json.loads(path.read_text())
+    left = (RankFailure.read(spec.run_dir, rank) for rank in range(spec.world.size))
+    finished.failures = [failure for failure in left if failure]
     metrics = spec.run_dir / "metrics.jsonl"
     if metrics.exists():
         finished.metrics = [json.loads(line) for line in metrics.read_text().splitlines()]

@@ -1,6 +1,5 @@
 """Exit codes and sentences of a rank that ends early."""
 
-import json
 import os
 import re
 import signal
@@ -14,6 +13,7 @@ import torch.distributed as dist
 from torch.utils.data import DataLoader, Dataset
 
 from libmoe.config.errors import ConfigError, DataError, TryAgainError
+from libmoe.config.rank_failure import Cause, RankFailure
 from libmoe.train.failure import explain, report_failure
 
 REPOSITORY = Path(__file__).parents[3]
@@ -31,20 +31,20 @@ class Bad(Dataset):
 def test_our_sentence_survives_a_loader_worker(workers):
     with pytest.raises(DataError) as caught:
         next(iter(DataLoader(Bad(), num_workers=workers)))
-    assert explain(caught.value) == (
+    assert explain(caught.value) == RankFailure(
+        Cause.FAILED,
         65,
-        "FAILED",
         "The image x.jpg of row 'r' is missing: run `libmoe prepare` again.",
     )
 
 
 def test_a_full_disk_and_a_bug():
-    assert explain(OSError(5, "Input/output error", "/data/runs/x")) == (
+    assert explain(OSError(5, "Input/output error", "/data/runs/x")) == RankFailure(
+        Cause.FAILED,
         73,
-        "FAILED",
         "Cannot write or read /data/runs/x: Input/output error; check the disk and run again.",
     )
-    assert explain(KeyError("x")) == (70, "FAILED", "Training stopped with KeyError: 'x'")
+    assert explain(KeyError("x")) == RankFailure(Cause.FAILED, 70, "Training stopped with KeyError: 'x'")
 
 
 class DistNetworkError(dist.DistError):
@@ -57,45 +57,51 @@ class DistNetworkError(dist.DistError):
         (
             OSError(28, "No space left on device", "/data/x"),
             73,
-            "FAILED",
+            Cause.FAILED,
             r"is full \(/data/x\): make room.*whole",
         ),
-        (OSError(122, "Disk quota exceeded"), 73, "FAILED", "is full: make room"),
+        (OSError(122, "Disk quota exceeded"), 73, Cause.FAILED, "is full: make room"),
         (
             RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 8 vs 1"),
             73,
-            "FAILED",
+            Cause.FAILED,
             "is full",
         ),
         (
             torch.OutOfMemoryError("CUDA out of memory. Tried"),
             78,
-            "FAILED",
+            Cause.FAILED,
             "The GPU ran.*offload_optimizer=true",
         ),
-        (MemoryError(), 78, "FAILED", "This machine ran out of memory.*micro_batch_size"),
+        (MemoryError(), 78, Cause.FAILED, "This machine ran out of memory.*micro_batch_size"),
         (
             RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory"),
-            *(78, "FAILED", "This machine ran out of memory.*micro_batch_size"),
+            *(78, Cause.FAILED, "This machine ran out of memory.*micro_batch_size"),
         ),
-        (RuntimeError("[pair.cc:553] Connection closed by peer [127.0.0.1]"), 75, "LOST_RANK", "was lost"),
-        (DistNetworkError("The client socket has timed out"), 75, "LOST_RANK", "was lost"),
-        (TryAgainError("Saved at step 3."), 75, "INTERRUPTED", "Saved"),
+        (
+            RuntimeError("[pair.cc:553] Connection closed by peer [127.0.0.1]"),
+            75,
+            Cause.LOST_RANK,
+            "was lost",
+        ),
+        (DistNetworkError("The client socket has timed out"), 75, Cause.LOST_RANK, "was lost"),
+        (TryAgainError("Saved at step 3."), 75, Cause.INTERRUPTED, "Saved"),
     ],
 )
 def test_each_failure_has_its_code_and_says_what_to_do(error, code, cause, sentence):
     found = explain(error)
-    assert found[:2] == (code, cause)
-    assert re.search(sentence, found[2])
+    assert (found.exit_code, found.cause) == (code, cause)
+    assert re.search(sentence, found.message)
 
 
 def test_every_rank_says_what_it_saw(tmp_path):
     assert report_failure(tmp_path, 1, DataError("Bad image.")) == 65
     assert report_failure(tmp_path, 0, RuntimeError("Connection closed by peer")) == 75
-    reports = [json.loads((tmp_path / f"failures/rank-{rank}.json").read_text()) for rank in (0, 1)]
-    assert [report["cause"] for report in reports] == ["LOST_RANK", "FAILED"]
-    assert reports[1]["time"] <= reports[0]["time"]
-    assert reports[1]["message"] == "Bad image."
+    found = [RankFailure.read(tmp_path, rank) for rank in (0, 1)]
+    assert [failure.cause for failure in found] == [Cause.LOST_RANK, Cause.FAILED]
+    assert found[1].time <= found[0].time
+    assert found[1].message == "Bad image."
+    assert RankFailure.read(tmp_path, 2) is None
 
 
 def start(*arguments, world="1"):
@@ -110,17 +116,17 @@ def start(*arguments, world="1"):
 
 def test_no_run_json(tmp_path):
     done = start(tmp_path / "run.json")
-    report = json.loads((tmp_path / "failures/rank-0.json").read_text())
-    assert done.returncode == report["exit_code"] == ConfigError.exit_code
-    assert "Cannot read" in report["message"]
+    failure = RankFailure.read(tmp_path, 0)
+    assert done.returncode == failure.exit_code == ConfigError.exit_code
+    assert "Cannot read" in failure.message
     assert done.stdout == ""
 
 
 def test_another_number_of_ranks_than_planned(tmp_path, spec_of):
     done = start(spec_of(tmp_path, "pretrain").write(), world="3")
-    report = json.loads((tmp_path / "failures/rank-0.json").read_text())
+    failure = RankFailure.read(tmp_path, 0)
     assert done.returncode == 78
-    assert report["message"] == "3 training processes were started for a run of 2: use `libmoe train`."
+    assert failure.message == "3 training processes were started for a run of 2: use `libmoe train`."
 
 
 def test_no_argument_leaves_no_file(tmp_path, monkeypatch):
@@ -134,23 +140,24 @@ def test_no_argument_leaves_no_file(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("ended_by", "code", "cause", "says"),
     [
-        ("Terminated. ", 75, "LOST_RANK", "told to end"),
+        ("Terminated. ", 75, Cause.LOST_RANK, "told to end"),
         (
             "Killed. ",
             75,
-            "KILLED",
+            Cause.KILLED,
             r"ended by a signal \(Killed\): memory ran out \(lower data.workers\), or",
         ),
-        ("Bus error. It is possible that", 78, "FAILED", "--shm-size=16g, or set data.workers=0"),
+        ("Bus error. It is possible that", 78, Cause.FAILED, "--shm-size=16g, or set data.workers=0"),
     ],
 )
 def test_a_loader_that_was_ended_says_by_what(ended_by, code, cause, says):
     """As torch tells it: the signal is the cause of what is raised."""
     told = RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly")
-    assert explain(told)[:2] == (70, "FAILED")
+    assert explain(told).exit_code == 70
     told.__cause__ = RuntimeError(f"DataLoader worker (pid 7) is killed by signal: {ended_by}")
-    assert explain(told)[:2] == (code, cause)
-    assert re.search(says, explain(told)[2])
+    found = explain(told)
+    assert (found.exit_code, found.cause) == (code, cause)
+    assert re.search(says, found.message)
 
 
 class Killed(Dataset):
@@ -164,4 +171,5 @@ class Killed(Dataset):
 def test_torch_tells_it_so():
     with pytest.raises(RuntimeError) as caught:
         next(iter(DataLoader(Killed(), num_workers=1)))
-    assert explain(caught.value)[:2] == (75, "KILLED")
+    found = explain(caught.value)
+    assert (found.exit_code, found.cause) == (75, Cause.KILLED)

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from libmoe.config.rank_failure import Cause
 from libmoe.model.checkpoint import load_checkpoint
 
 pytestmark = pytest.mark.slow
@@ -48,7 +49,7 @@ def sft(pft, folder, spec_of, run):
 def test_a_stage_leaves_all_that_is_promised(stage, request):
     done = request.getfixturevalue(stage)
     assert done.code == 0, done.log
-    assert done.failures == {}
+    assert done.failures == []
     steps = len(done.metrics)
     assert [line["step"] for line in done.metrics] == list(range(1, steps + 1))
     for line in done.metrics:
@@ -175,12 +176,11 @@ def test_interrupted_saves_and_says_so(pretrain, folder, spec_of, run):
     spec = spec_of(folder / "interrupted", "pretrain", *SHORT, "train.max_steps=5000")
     done = run(spec, interrupt_at="step ")
     assert done.code != 0
-    reports = [*done.failures.values()]
-    assert {report["exit_code"] for report in reports} == {75}, done.log
+    assert {failure.exit_code for failure in done.failures} == {75}, done.log
     (checkpoint,) = (done.run_dir / "checkpoints").glob("step-*")
     step = len(done.metrics)
     assert checkpoint.name == f"step-{step}"
-    assert f"saved at step {step}" in reports[0]["message"]
+    assert f"saved at step {step}" in done.failures[0].message
     assert not (done.run_dir / "model").exists()
     assert done.losses[:6] != pretrain.losses  # another schedule: the interruption, not the end, stopped it
 
@@ -191,8 +191,8 @@ def test_a_bad_image_is_named_by_whoever_reads_it(folder, spec_of, volume, add_r
     add_rows("broken", [{"id": "r0", "image": "broken.jpg", "conversations": said}])
     settings = ("data.annotations='broken'", "data.unreadable='fail'", "data.workers=1", "train.max_steps=2")
     done = run(spec_of(folder / "broken", "pretrain", *SHORT, *settings))
-    report = next(report for report in done.failures.values() if report["cause"] == "FAILED")
-    assert report["exit_code"] == 65
-    assert report["message"].startswith(f"The image {volume / 'broken.jpg'} of row 'r0' does not decode")
-    assert "\n" not in report["message"]
+    failure = next(failure for failure in done.failures if failure.cause is Cause.FAILED)
+    assert failure.exit_code == 65
+    assert failure.message.startswith(f"The image {volume / 'broken.jpg'} of row 'r0' does not decode")
+    assert "\n" not in failure.message
     assert not (done.run_dir / "model").exists()

@@ -7,6 +7,7 @@ import pytest
 
 from entrypoint.sample import rows as sample
 from libmoe.config.errors import DataError
+from libmoe.config.rank_failure import Cause
 from libmoe.data.collator import BatchFacts
 from libmoe.data.dataset import Skipped
 from libmoe.train.callbacks.skipped import SkippedReport
@@ -91,10 +92,10 @@ def test_a_step_without_anything_to_learn_ends_the_run(add_rows, tmp_path, spec_
     rows = [row | {"id": f"r{number}", "image": "gone.jpg"} for number, row in enumerate(TWO_ROWS)]
     add_rows("nothing", rows, "images/")
     done = run(spec_of(tmp_path / "run", "pretrain", *SETTINGS, "data.annotations='nothing'", processes=1))
-    report = next(report for report in done.failures.values() if report["cause"] == "FAILED")
-    assert report["exit_code"] == 65
-    assert report["message"].startswith("Nothing can be learnt in step 1: The image")
-    assert "skip" not in report["message"]
+    failure = next(failure for failure in done.failures if failure.cause is Cause.FAILED)
+    assert failure.exit_code == 65
+    assert failure.message.startswith("Nothing can be learnt in step 1: The image")
+    assert "skip" not in failure.message
 
 
 def test_rows_are_skipped_within_reason(tmp_path):

@@ -14,9 +14,10 @@ from entrypoint.launch.nodes.alone import free_port
 from entrypoint.launch.nodes.interface import Link, Report
 from entrypoint.launch.nodes.meet import meet
 from entrypoint.launch.nodes.settings import Place
-from entrypoint.launch.verdict import Cause, RanksLostError, Verdict
+from entrypoint.launch.verdict import RanksLostError, Verdict
 from libmoe.config.beat import Beat
 from libmoe.config.errors import ConfigError, LibmoeError, TryAgainError
+from libmoe.config.rank_failure import Cause
 from libmoe.config.run import RunSpec, World
 
 FAILED = Verdict(Cause.FAILED, 65, "cat.jpg does not decode.")
