@@ -1,14 +1,15 @@
-"""The transformers configurations of tower and language model."""
+"""The transformers configurations of tower and language model, and the models made of them."""
 
 import difflib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from transformers import AutoConfig, PreTrainedConfig
+from huggingface_hub.errors import StrictDataclassError
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
-from libmoe.config.errors import ConfigError
+from libmoe.config.errors import ConfigError, DataError, nearest
 from libmoe.config.schema import BackboneConfig
 
 _NOT_ARCHITECTURE = (
@@ -20,37 +21,103 @@ _NOT_ARCHITECTURE = (
     "_name_or_path",
 )
 
+_OF_THE_WEIGHTS = (
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "vocab_size",
+    "num_channels",
+    "image_size",
+    "patch_size",
+    "num_patches",
+    "hidden_act",
+    "tie_word_embeddings",
+)
+"""What weights were trained with. Other settings, such as the scaling of positions, may be chosen anew."""
+
 _A_SLIP = 0.85
 """Names more alike than this differ by a letter or two; different settings of transformers do not."""
 
 
-def backbone_config(settings: BackboneConfig, shipped: Mapping[str, Any]) -> PreTrainedConfig:
+def backbone_config(
+    settings: BackboneConfig, shipped: Mapping[str, Any], origin: str = "its weights"
+) -> PreTrainedConfig:
     """What the weights' own ``config.json`` says (such as its position scaling), then what the settings say.
 
     Args:
         shipped: the ``config.json`` of the weights, or of the composite model that contains the backbone;
             empty where there is none.
+        origin: names the weights in errors.
 
     Raises:
-        ConfigError: the model type or a setting is unknown, or is not the weights' own.
+        ConfigError: the model type or a setting is unknown, has an impossible value, or is not the weights'
+            own.
     """
-    model_type = settings.config.get("model_type")
-    values = {**_own_part(shipped, model_type, settings.weights), **settings.config}
-    kept = {key: value for key, value in values.items() if key not in (*_NOT_ARCHITECTURE, "model_type")}
+    model_type = str(settings.config.get("model_type"))
+    own = _architecture(_own_part(shipped, model_type, origin))
+    made = _make(model_type, {**own, **_architecture(settings.config)})
+    _check_names(settings.config, _make(model_type, {}))
+    if shipped:
+        _check_fit(settings.config, made, _make(model_type, own), origin)
+    return made
+
+
+def build_backbone(config: PreTrainedConfig, part: Literal["vision", "language"]) -> PreTrainedModel:
+    """transformers' model of a configuration.
+
+    Raises:
+        ConfigError: it makes none of these values.
+    """
     try:
-        made = AutoConfig.for_model(model_type, **kept)
-        _check_names(settings.config, AutoConfig.for_model(model_type))
-        return made
-    except ValueError as error:
+        return AutoModel.from_config(config)
+    except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(
-            f"transformers cannot make a {model_type!r} configuration of the preset: {error}"
+            f"transformers makes no {config.model_type!r} model of model.{part}.config ({_reason(error)}): "
+            "correct it."
         ) from error
 
 
 def shipped_config(folder: Path | None) -> dict[str, Any]:
-    """The ``config.json`` in a folder of weights; empty where there is none."""
+    """The ``config.json`` in a folder of weights; empty where there is none.
+
+    Raises:
+        DataError: it is damaged.
+    """
     path = folder / "config.json" if folder is not None else None
-    return json.loads(path.read_text()) if path is not None and path.is_file() else {}
+    if path is None or not path.is_file():
+        return {}
+    try:
+        return dict(json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path} is damaged: fetch it again.") from error
+
+
+def _architecture(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key not in (*_NOT_ARCHITECTURE, "model_type")}
+
+
+def _make(model_type: str, values: Mapping[str, Any]) -> PreTrainedConfig:
+    if model_type not in CONFIG_MAPPING:
+        known = nearest(model_type, CONFIG_MAPPING)
+        raise ConfigError(f"transformers has no model_type {model_type!r}: {known}")
+    try:
+        return AutoConfig.for_model(model_type, **values)
+    except (StrictDataclassError, AttributeError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"transformers makes no {model_type!r} configuration of these settings ({_reason(error)}): "
+            "correct them in model.vision.config or model.language.config."
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """The line of transformers' message that says what is wrong."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if isinstance(error, StrictDataclassError):
+        return lines[-1].partition(": ")[2]
+    return f"{type(error).__name__}: {lines[0]}"
 
 
 def _check_names(given: Mapping[str, Any], usual: PreTrainedConfig) -> None:
@@ -67,14 +134,25 @@ def _check_names(given: Mapping[str, Any], usual: PreTrainedConfig) -> None:
             )
 
 
-def _own_part(shipped: Mapping[str, Any], model_type: str | None, weights: str | None) -> Mapping[str, Any]:
-    if not shipped or shipped.get("model_type") == model_type:
-        return shipped
-    for key in ("vision_config", "text_config"):
-        part = shipped.get(key, {})
-        if part.get("model_type") == model_type:
+def _check_fit(given: Mapping[str, Any], made: PreTrainedConfig, own: PreTrainedConfig, origin: str) -> None:
+    """Shapes alone may not tell: another number of heads, or another activation, leaves them as they are."""
+    for name in _OF_THE_WEIGHTS:
+        theirs, ours = getattr(own, name, None), getattr(made, name, None)
+        if name in given and theirs is not None and theirs != ours:
+            raise _other(name, theirs, ours, origin)
+
+
+def _own_part(shipped: Mapping[str, Any], model_type: str, origin: str) -> Mapping[str, Any]:
+    parts = [shipped, shipped.get("vision_config") or {}, shipped.get("text_config") or {}]
+    for part in parts:
+        if not shipped or part.get("model_type") == model_type:
             return part
-    raise ConfigError(
-        f"The weights {weights} are of model type {shipped.get('model_type')!r}, not {model_type!r}: "
-        "correct the preset's model_type or weights."
+    there = [str(part["model_type"]) for part in parts if "model_type" in part]
+    raise _other("model_type", " with ".join(there), model_type, origin)
+
+
+def _other(name: str, theirs: object, ours: object, origin: str) -> ConfigError:
+    return ConfigError(
+        f"{name} is {json.dumps(theirs)} in {origin}, but {json.dumps(ours)} in the settings: "
+        "correct the settings, or choose other weights."
     )

@@ -3,18 +3,21 @@
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from libmoe.config.errors import ConfigError
 from libmoe.config.run import RunSpec
-from libmoe.config.schema import RunConfig
+from libmoe.config.schema import BackboneConfig, RunConfig
 from libmoe.model.attention import attention_implementation
 from libmoe.model.backbones import backbone_config, shipped_config
-from libmoe.model.config import LibmoeConfig
+from libmoe.model.config import LibmoeConfig, tile_side
+from libmoe.model.head import check_head
 from libmoe.model.modeling import LibmoeForConditionalGeneration
-from libmoe.model.processor import build_processor, stop_token_ids
-from libmoe.model.skeleton import skeleton
+from libmoe.model.processor import IMAGE_TOKEN, build_processor, stop_token_ids
+from libmoe.model.skeleton import skeleton, whole_modules
 from libmoe.model.sources import base_weights
 from libmoe.model.tensor_files import read_checkpoint
+from libmoe.model.tower import check_tower
 from libmoe.model.weights import dense, expected_shapes, load
 
 
@@ -28,22 +31,20 @@ def model_config(
         init_from: a saved model, which then completes the preset instead.
 
     Raises:
-        ConfigError: a backbone is unknown, or has fewer embeddings than the tokenizer has tokens.
+        ConfigError: a backbone is unknown, cannot be part of this model, or is not that of its weights.
+        DataError: a ``config.json`` of weights is damaged.
     """
 
-    def shipped(weights: str | None) -> dict:
+    def backbone(settings: BackboneConfig) -> PreTrainedConfig:
         if init_from is not None:
-            return shipped_config(init_from)
-        return shipped_config(models_dir / weights if models_dir and weights else None)
+            return backbone_config(settings, shipped_config(init_from), f"the checkpoint {init_from}")
+        folder = models_dir / settings.weights if models_dir and settings.weights else None
+        return backbone_config(settings, shipped_config(folder), f"the weights {settings.weights}")
 
     model = run.model
-    text = backbone_config(model.language, shipped(model.language.weights))
-    vision = backbone_config(model.vision, shipped(model.vision.weights))
-    if image_token_id > text.vocab_size:  # it comes after all others, and needs no embedding of its own
-        raise ConfigError(
-            f"The tokenizer has {image_token_id} tokens, the model {text.vocab_size} embeddings: "
-            "choose the tokenizer that belongs to the model."
-        )
+    text, vision = backbone(model.language), backbone(model.vision)
+    with whole_modules():
+        check_head(text)
     config = LibmoeConfig(
         vision_config=vision,
         text_config=text,
@@ -55,6 +56,13 @@ def model_config(
         moe=run.moe.model_dump(mode="json"),
     )
     config.image_seq_length = config.grid**2
+    with whole_modules():
+        check_tower(config)
+    if config.tile != tile_side(model.vision.config):  # which the processor goes by
+        raise ConfigError(
+            f"This {vision.model_type} sees tiles of {config.tile} pixels, which the settings do not say: "
+            f"set model.vision.config.num_patches={vision.num_patches}."
+        )
     return config
 
 
@@ -64,12 +72,15 @@ def build_model(spec: RunSpec) -> LibmoeForConditionalGeneration:
     Call it after ``TrainingArguments`` exists, so that ZeRO-3 finds its settings complete.
 
     Raises:
-        ConfigError: weights or tokenizer are missing or do not fit the settings, or the machine does not.
+        ConfigError: weights or tokenizer are missing or do not fit the settings or each other, or the machine
+            does not.
+        DataError: a file is damaged.
     """
     run = spec.config
     tokenizer = build_processor(run, spec.models_dir).tokenizer
-    image_token_id = tokenizer.convert_tokens_to_ids("<image>")
+    image_token_id = tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
     config = model_config(run, image_token_id, spec.models_dir, spec.init_from)
+    _check_vocabulary(tokenizer, config.text_config.vocab_size)
     if spec.init_from is not None:
         state, origin = read_checkpoint(spec.init_from), f"The checkpoint {spec.init_from}"
     else:
@@ -80,3 +91,13 @@ def build_model(spec: RunSpec) -> LibmoeForConditionalGeneration:
     model.generation_config.eos_token_id = stop_token_ids(tokenizer)
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     return model
+
+
+def _check_vocabulary(tokenizer: PreTrainedTokenizerBase, embeddings: int) -> None:
+    """The image token alone needs no embedding of its own."""
+    tokens = 1 + max(number for token, number in tokenizer.get_vocab().items() if token != IMAGE_TOKEN)
+    if tokens > embeddings:
+        raise ConfigError(
+            f"The tokenizer has {tokens} tokens, the model {embeddings} embeddings: "
+            "choose the tokenizer that belongs to the model."
+        )

@@ -1,8 +1,9 @@
 """The language model: any transformers decoder that takes embeddings, without its head."""
 
-from transformers import AutoModel, PreTrainedModel
+from transformers import PreTrainedModel
 
 from libmoe.config.errors import ConfigError
+from libmoe.model.backbones import build_backbone
 from libmoe.model.config import LibmoeConfig
 
 
@@ -10,9 +11,10 @@ def build_language_model(config: LibmoeConfig) -> PreTrainedModel:
     """The decoder of ``config.text_config``.
 
     Raises:
-        ConfigError: it keeps its embeddings elsewhere than Llama does; a tied head would not find them.
+        ConfigError: transformers cannot build it, or it keeps its embeddings elsewhere than Llama does; a
+            tied head would not find them.
     """
-    model = AutoModel.from_config(config.text_config)
+    model = build_backbone(config.text_config, "language")
     if not hasattr(model, "embed_tokens"):
         raise ConfigError(
             f"{type(model).__name__} cannot be the language model, which has to keep its embeddings in "

@@ -4,9 +4,10 @@ import copy
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel, PreTrainedModel
+from transformers import PreTrainedModel
 
 from libmoe.config.errors import ConfigError
+from libmoe.model.backbones import build_backbone
 from libmoe.model.config import LibmoeConfig
 
 
@@ -16,12 +17,12 @@ def build_tower(config: LibmoeConfig) -> PreTrainedModel:
     Its ``last_hidden_state`` is then the hidden state that ``config.vision_feature_layer`` names.
 
     Raises:
-        ConfigError: the encoder is not built as SigLIP's and CLIP's are.
+        ConfigError: transformers cannot build the encoder, or not as SigLIP's and CLIP's are.
     """
     vision = copy.deepcopy(config.vision_config)
     vision.num_hidden_layers = config.vision_layers
     vision.vision_use_head = False
-    tower = AutoModel.from_config(vision)
+    tower = build_backbone(vision, "vision")
     parts = dict(tower.named_modules())
     if "encoder.layers" not in parts or "post_layernorm" not in parts:
         raise ConfigError(
@@ -30,6 +31,24 @@ def build_tower(config: LibmoeConfig) -> PreTrainedModel:
         )
     tower.post_layernorm = nn.Identity()
     return tower
+
+
+def check_tower(config: LibmoeConfig) -> None:
+    """Whether the tower can see a tile at all: its shapes alone are computed.
+
+    Raises:
+        ConfigError: its sizes contradict each other, or it sees no colours.
+    """
+    side = config.tile
+    try:
+        with torch.device("meta"):
+            patch_features(build_tower(config), torch.empty(1, 3, side, side), config.grid)
+    except (RuntimeError, TypeError, ValueError) as error:
+        told = str(error).splitlines()[0]
+        raise ConfigError(
+            f"The tower cannot see {side} x {side} pixels of three colours ({told}): correct image_size, "
+            "patch_size, num_patches or num_channels in model.vision.config."
+        ) from error
 
 
 def patch_features(tower: PreTrainedModel, tiles: Tensor, grid: int) -> Tensor:
@@ -49,7 +68,7 @@ def patch_features(tower: PreTrainedModel, tiles: Tensor, grid: int) -> Tensor:
 def _last_hidden_state(tower: PreTrainedModel, images: Tensor, grid: int) -> Tensor:
     if tower.config.model_type != "siglip2_vision_model":
         return tower(images).last_hidden_state
-    shape_N2 = torch.full((len(images), 2), grid)  # stays on the host, which reads it
+    shape_N2 = torch.full((len(images), 2), grid, device="cpu")  # stays on the host, which reads it
     return tower(_flat_patches(images, grid), None, shape_N2).last_hidden_state
 
 

@@ -175,6 +175,12 @@ def test_what_cannot_have_experts_is_told(
         build_model(make_spec("sft", settings))
 
 
+def test_a_tower_for_any_shape_wants_its_number_of_patches(make_spec: MakeSpec) -> None:
+    vision = {"config": {"model_type": "siglip2_vision_model"}}
+    with pytest.raises(ConfigError, match=r"tiles of 224 pixels, .* model\.vision\.config\.num_patches=256"):
+        build_model(make_spec("pft", {"model": {"vision": vision}}))
+
+
 def test_layers_of_a_part_without_experts_are_told(make_spec: MakeSpec) -> None:
     with pytest.raises(ConfigError, match=r"moe\.layers\.language chooses .* add 'language' to moe\.where"):
         build_model(make_spec("sft", {"moe": {"layers": {"language": "every 2"}}}))

@@ -89,6 +89,14 @@ def test_cached_generation_is_the_uncached(moe_model: LibmoeForConditionalGenera
     assert torch.equal(cached, ids)
 
 
+def test_generating_while_training(moe_model: LibmoeForConditionalGeneration, batch: Batch) -> None:
+    """As samples in the midst of a training loop are made; it has no dropout."""
+    inputs = {name: batch[name] for name in ("input_ids", "pixel_values", "attention_mask")}
+    options = {"max_new_tokens": 3, "do_sample": False, "eos_token_id": None}
+    expected = moe_model.eval().generate(**inputs, **options)
+    assert torch.equal(moe_model.train().generate(**inputs, **options), expected)
+
+
 def test_parts_are_frozen_and_trained(moe_model: LibmoeForConditionalGeneration, batch: Batch) -> None:
     moe_model.set_trainable(["connector"])
     found = gradients(moe_model.train(), **batch)

@@ -10,7 +10,7 @@ from transformers import AutoProcessor
 
 from libmoe.config.errors import ConfigError
 from libmoe.config.run import RunSpec
-from libmoe.model.build import model_config
+from libmoe.model.build import build_model, model_config
 from libmoe.model.processor import build_processor, stop_token_ids
 
 MakeSpec = Callable[..., RunSpec]
@@ -95,9 +95,9 @@ def test_unreadable_tokenizer_is_told(make_spec: MakeSpec, tmp_path: Path) -> No
 
 
 def test_a_tokenizer_of_another_model_is_told(make_spec: MakeSpec) -> None:
-    assert model_config(make_spec("sft").config, image_token_id=1024).image_token_id == 1024
-    with pytest.raises(ConfigError, match="has 1025 tokens, the model 1024 embeddings"):
-        model_config(make_spec("sft").config, image_token_id=1025)
+    spec = make_spec("sft", {"model": {"language": {"config": {"vocab_size": 1000}}}})
+    with pytest.raises(ConfigError, match="has 1013 tokens, the model 1000 embeddings"):
+        build_model(spec)
 
 
 def test_pixels_are_what_the_tower_was_trained_on(make_spec: MakeSpec, photograph: Image.Image) -> None:

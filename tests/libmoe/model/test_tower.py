@@ -14,8 +14,9 @@ from transformers import (
 )
 from transformers.models.siglip2.image_processing_pil_siglip2 import Siglip2ImageProcessorPil
 
+from libmoe.config.errors import ConfigError
 from libmoe.model.config import LibmoeConfig
-from libmoe.model.tower import build_tower, patch_features
+from libmoe.model.tower import build_tower, check_tower, patch_features
 
 SIZES: dict[str, Any] = {
     "hidden_size": 32,
@@ -79,3 +80,29 @@ def test_a_tower_for_any_shape_sees_what_its_own_processor_shows_it() -> None:
     expected = whole(**inputs, output_hidden_states=True).hidden_states[-1]
     pixels = images / 127.5 - 1
     torch.testing.assert_close(patch_features(tower, pixels, config.grid), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("vision", "side"),
+    [
+        (SiglipVisionConfig(**SIZES, num_patches=10), 42),  # which a tower for any shape left in the settings
+        (Siglip2VisionConfig(hidden_size=32, num_attention_heads=4, num_patches=10, patch_size=14), 42),
+        (CLIPVisionConfig(**SIZES, num_channels=1), 28),
+    ],
+)
+def test_sizes_that_contradict_each_other_are_told_before_anything_is_computed(
+    vision: PreTrainedConfig, side: int
+) -> None:
+    config = LibmoeConfig(vision_config=vision, text_config=TEXT)
+    with pytest.raises(ConfigError, match=f"cannot see {side} x {side} pixels .* correct image_size"):
+        check_tower(config)
+
+
+def test_every_tower_that_works_passes_the_check() -> None:
+    sizes = {key: value for key, value in SIZES.items() if key != "image_size"}
+    for vision in (
+        SiglipVisionConfig(**SIZES),
+        CLIPVisionConfig(**SIZES),
+        Siglip2VisionConfig(**sizes, num_patches=9),
+    ):
+        check_tower(LibmoeConfig(vision_config=vision, text_config=TEXT))

@@ -237,7 +237,9 @@ def test_released_configurations_complete_the_presets(released: RunSpec, tmp_pat
 def test_weights_of_another_kind_are_refused(released: RunSpec) -> None:
     path = released.models_dir / "m" / "phi" / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "model_type": "llama"}))
-    with pytest.raises(ConfigError, match="m/phi are of model type 'llama', not 'phi3'"):
+    with pytest.raises(
+        ConfigError, match=r'model_type is "llama" in the weights m/phi, but "phi3" in the settings'
+    ):
         build_model(released)
 
 
