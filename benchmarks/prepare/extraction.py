@@ -61,9 +61,9 @@ while True:
 """
 _VERIFY = """
 import sys
-from entrypoint.prepare.transport.download import sha256_of
-with open(sys.argv[1], "rb") as file:
-    print(sha256_of(file, lambda done: None))
+from pathlib import Path
+from entrypoint.digests import sha256_of
+print(sha256_of(Path(sys.argv[1])))
 """
 
 

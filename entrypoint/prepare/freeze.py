@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from entrypoint.catalog.schema import Artifact, Catalog
+from entrypoint.digests import sha256_of
 from entrypoint.prepare.transport.addresses import HUB, Addresses
-from entrypoint.prepare.transport.download import sha256_of
 from entrypoint.prepare.transport.parts import with_parts
 from entrypoint.prepare.transport.retry import RefusedError, UnreachableError
 from entrypoint.prepare.transport.source import Resolver, Source
@@ -107,8 +107,7 @@ class _Asking:
                 path = Path(source.location.removeprefix("file://"))
             else:
                 self.resolver.read(source, path, lambda done, total: None)
-            with path.open("rb") as file:
-                return sha256_of(file, lambda done: None)
+            return sha256_of(path)
 
     def _pinned(self, artifact: Artifact, commit: str | None) -> dict[str, Any]:
         if self.addresses.mirror or not commit or not _COMMIT.fullmatch(commit):

@@ -1,6 +1,5 @@
 """From verified bytes to what a training reads: unpacked, indexed or simply in place, then the receipt."""
 
-import hashlib
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,13 +7,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from entrypoint.catalog.schema import Artifact
+from entrypoint.digests import sha256_of, sha256_of_all
 from entrypoint.prepare.annotations.index import build_index, is_current, misplaced
 from entrypoint.prepare.events import Emit, Finished, Progress
 from entrypoint.prepare.listing import Listing
 from entrypoint.prepare.manifest import Entry, write_manifest
 from entrypoint.prepare.transport.control import drop_control
-from entrypoint.prepare.transport.download import Record, read_record, sha256_of
 from entrypoint.prepare.transport.fetch import Fetched, Options
+from entrypoint.prepare.transport.record import Record, read_record
 from entrypoint.prepare.transport.retry import StoppedError
 from entrypoint.prepare.transport.tool import TOOL
 from entrypoint.prepare.unpack.archive import BadArchiveError, LayoutRule, Member, read_members
@@ -90,9 +90,7 @@ class Installer:
             return None
         if not final.is_file() or final.stat().st_size != record.size:
             return None
-        with final.open("rb") as file:
-            same = sha256_of(file, lambda done: None) == record.sha256
-        return Fetched(artifact, record) if same else None
+        return Fetched(artifact, record) if sha256_of(final) == record.sha256 else None
 
     def index(self, artifact: Artifact) -> None:
         """Makes the index of annotations that are in place, unless it is up to date."""
@@ -199,7 +197,7 @@ class Installer:
                 source=source.host,
                 revision=artifact.revision,
                 commit=source.commit,
-                sha256=digest([_sha256(record) for record in whole.records]),
+                sha256=sha256_of_all([_sha256(record) for record in whole.records]),
                 size=sum(record.size for record in whole.records),
                 files=files,
                 unpacked_size=unpacked_size,
@@ -223,13 +221,6 @@ class Installer:
     def _drop_archive(self, download: Artifact) -> None:
         self._volume.archive_state(download.name).unlink(missing_ok=True)
         self._volume.archive(download.name).unlink(missing_ok=True)
-
-
-def digest(sha256s: Sequence[str]) -> str:
-    """An artifact's own sha256, or that of the list of its parts', a line each."""
-    if len(sha256s) == 1:
-        return sha256s[0]
-    return hashlib.sha256("".join(f"{sha256}\n" for sha256 in sha256s).encode()).hexdigest()
 
 
 def _entries(destination: str, members: Sequence[Member], repaired: Sequence[Repaired]) -> list[Entry]:

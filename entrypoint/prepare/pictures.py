@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from entrypoint.catalog.schema import Artifact
 from entrypoint.catalog.selection import Selection
+from entrypoint.digests import crc_of
 from entrypoint.prepare.annotations.index import image_column
 from entrypoint.prepare.events import Emit, Finished, Progress, Said
 from entrypoint.prepare.listing import Listing
@@ -18,7 +19,6 @@ from entrypoint.prepare.manifest import Entry, manifest_path, read_manifest, wri
 from entrypoint.prepare.transport.fetch import Options
 from entrypoint.prepare.transport.many import ManyFiles, Miss
 from entrypoint.prepare.transport.retry import RefusedError, UnreachableError
-from entrypoint.prepare.unpack.extract import crc_of
 from entrypoint.prepare.unpack.repair import as_jpeg, format_of, head_of
 from entrypoint.volume import Volume, write_text
 from libmoe.config.errors import DataError, UnavailableError

@@ -8,8 +8,8 @@ from types import TracebackType
 from entrypoint.catalog.schema import Artifact
 from entrypoint.prepare.events import Emit, Failed
 from entrypoint.prepare.install import Installer, Whole
-from entrypoint.prepare.transport.download import Record
 from entrypoint.prepare.transport.fetch import AT_ONCE, Fetched
+from entrypoint.prepare.transport.record import Record
 from libmoe.config.errors import DataError, LibmoeError
 
 IN_FLIGHT = AT_ONCE + 2

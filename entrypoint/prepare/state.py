@@ -4,12 +4,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from entrypoint.catalog.schema import Artifact
-from entrypoint.prepare.install import digest
+from entrypoint.digests import crc_of, sha256_of, sha256_of_all
 from entrypoint.prepare.listing import Listing
 from entrypoint.prepare.manifest import manifest_table, read_manifest
-from entrypoint.prepare.transport.download import bytes_here, read_record, sha256_of, space_of
+from entrypoint.prepare.transport.record import bytes_here, read_record, space_of
 from entrypoint.prepare.unpack.archive import BadArchiveError, LayoutRule, read_members
-from entrypoint.prepare.unpack.extract import crc_of
 from entrypoint.volume import Receipt, Volume
 
 
@@ -57,8 +56,7 @@ def _changed_files(artifact: Artifact, receipt: Receipt, volume: Volume) -> list
     if artifact.kind in ("archive", "images"):
         entries = read_manifest(volume, artifact.name)
         return [entry.path for entry in entries if crc_of(volume.path(entry.path)) != entry.crc]
-    with volume.path(artifact.destination).open("rb") as file:
-        same = sha256_of(file, lambda done: None) == receipt.sha256
+    same = sha256_of(volume.path(artifact.destination)) == receipt.sha256
     return [] if same else [artifact.destination]
 
 
@@ -77,7 +75,7 @@ def _promised_sha256(artifact: Artifact) -> str | None:
     promised = [download.sha256 for download in artifact.downloads]
     if not promised or None in promised:
         return None
-    return digest([sha256 for sha256 in promised if sha256])
+    return sha256_of_all([sha256 for sha256 in promised if sha256])
 
 
 def _damage(artifact: Artifact, receipt: Receipt, volume: Volume, listing: Listing) -> tuple[str, float]:

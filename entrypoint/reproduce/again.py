@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from entrypoint.digests import crc_of
 from entrypoint.launch import provenance
 from entrypoint.launch.attempt import Attempt
 from entrypoint.launch.metrics import read_metrics
@@ -13,7 +14,6 @@ from entrypoint.launch.nodes.settings import Place
 from entrypoint.launch.plan import annotations_of
 from entrypoint.launch.world import Devices, choose_devices
 from entrypoint.prepare.manifest import manifest_path, read_manifest
-from entrypoint.prepare.unpack.extract import crc_of
 from entrypoint.reproduce.compare import Comparison, compare
 from entrypoint.reproduce.differences import Difference, differences, same_machine
 from entrypoint.volume import Volume

@@ -5,8 +5,8 @@ from collections.abc import Callable, Collection
 from pathlib import Path, PurePosixPath
 
 from entrypoint.catalog.schema import Artifact
+from entrypoint.digests import sha256_of
 from entrypoint.prepare.annotations.index import build_index
-from entrypoint.prepare.transport.download import sha256_of
 from entrypoint.volume import Volume
 
 SUFFIX = ".filtered"
@@ -36,9 +36,7 @@ def write_filtered(
     draft.parent.mkdir(parents=True, exist_ok=True)
     try:
         _copy_rows(volume.path(artifact.destination), draft, frozenset(unusable_rows))
-        with draft.open("rb") as file:
-            sha256 = sha256_of(file, lambda done: None)
-        build_index(kept, volume, draft, sha256, tell)
+        build_index(kept, volume, draft, sha256_of(draft), tell)
         draft.replace(final)
     finally:
         draft.unlink(missing_ok=True)

@@ -1,79 +1,30 @@
 """One artifact from one URL to whole, verified bytes in the partial folder.
 
-Our own record of it (``partial/<name>.json``) says what is being fetched, whether every byte came, and the
-sha256 once it was checked. Bytes that do not belong to what the URL offers now are dropped, never continued.
+Bytes that do not belong to what the URL offers now are dropped, never continued; `record` is how we know.
 """
 
-import hashlib
-import json
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from entrypoint.catalog.schema import Artifact
+from entrypoint.digests import sha256_of
 from entrypoint.prepare.events import Emit, Progress
 from entrypoint.prepare.transport.aria2 import Aria2
-from entrypoint.prepare.transport.control import bytes_done, drop_control, mend_control
+from entrypoint.prepare.transport.control import drop_control, mend_control
 from entrypoint.prepare.transport.pace import Pace
+from entrypoint.prepare.transport.record import Record, bytes_here, read_record, space_of, write_record
 from entrypoint.prepare.transport.retry import Retry, StoppedError
 from entrypoint.prepare.transport.source import Resolver, Source
-from entrypoint.volume import Volume, write_json
+from entrypoint.volume import Volume
 
 _CHUNK = 1 << 22
-_BLOCK = 512
 
 
 class BadBytesError(Exception):
     """What came is not what was promised; it has been dropped."""
-
-
-@dataclass(frozen=True)
-class Record:
-    """What is known of a download."""
-
-    source: Source
-    complete: bool = False
-    size: int = 0
-    """Bytes that came, once they are complete."""
-    sha256: str | None = None
-    """Once the bytes were read and found right."""
-
-
-def sha256_of(file: BinaryIO, tell: Callable[[int], None]) -> str:
-    """The digest of a whole file; ``tell`` is called with the bytes read so far and may raise to stop."""
-    digest = hashlib.sha256()
-    while chunk := file.read(_CHUNK):
-        digest.update(chunk)
-        tell(file.tell())
-    return digest.hexdigest()
-
-
-def read_record(path: Path) -> Record | None:
-    """The record of a download; None where there is none."""
-    try:
-        fields = json.loads(path.read_text())
-        return Record(**{**fields, "source": Source(**fields["source"])})
-    except (FileNotFoundError, ValueError, TypeError, KeyError):  # damaged is as good as none
-        return None
-
-
-def bytes_here(record: Record, path: Path) -> int:
-    """Bytes of a download that need not come again."""
-    if not path.exists():
-        return 0
-    return path.stat().st_size if record.complete or record.source.in_order else bytes_done(path)
-
-
-def space_of(path: Path) -> int:
-    """Bytes of the volume that a file takes already, those among them that are only reserved for it."""
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return 0
-    return min(status.st_size, status.st_blocks * _BLOCK)
 
 
 @dataclass(frozen=True)
@@ -105,11 +56,11 @@ class Download:
             self._fetch(source)
             self._require_unchanged(source)
             record = replace(record, complete=True, size=self._path.stat().st_size)
-            self._write(record)
+            write_record(self._record_path, record)
             drop_control(self._path)
         if record.sha256 is None:
             record = replace(record, sha256=self._verify(source))
-            self._write(record)
+            write_record(self._record_path, record)
         return record
 
     def have(self) -> int:
@@ -129,7 +80,7 @@ class Download:
             return replace(known, source=source)
         self._drop()
         record = Record(source)
-        self._write(record)
+        write_record(self._record_path, record)
         return record
 
     def _usable(self, known: Record, source: Source) -> bool:
@@ -178,8 +129,7 @@ class Download:
             self._drop()
             raise BadBytesError(f"gave {size} bytes where {expected_size} were promised")
         progress = self._progress("verify")
-        with self._path.open("rb") as file:
-            seen = sha256_of(file, lambda done: progress(done, size))
+        seen = sha256_of(self._path, lambda done: progress(done, size))
         if source.sha256 is not None and seen != source.sha256:
             self._drop()
             raise BadBytesError(f"gave bytes with sha256 {seen} where {source.sha256} was promised")
@@ -205,9 +155,6 @@ class Download:
     @property
     def _record_path(self) -> Path:
         return self.volume.partial_state(self.artifact.name)
-
-    def _write(self, record: Record) -> None:
-        write_json(self._record_path, asdict(record))
 
 
 def _is_web_page(path: Path) -> bool:

@@ -11,8 +11,9 @@ from entrypoint.catalog.schema import Artifact
 from entrypoint.prepare.events import Emit, Failed, Skipped, Waiting
 from entrypoint.prepare.transport.addresses import Addresses
 from entrypoint.prepare.transport.aria2 import Aria2
-from entrypoint.prepare.transport.download import BadBytesError, Download, Record
+from entrypoint.prepare.transport.download import BadBytesError, Download
 from entrypoint.prepare.transport.hosts import Hosts, Lease
+from entrypoint.prepare.transport.record import Record
 from entrypoint.prepare.transport.retry import Patience, RefusedError, Retry, StoppedError, UnreachableError
 from entrypoint.prepare.transport.source import Resolver
 from entrypoint.prepare.transport.tool import TOOL

@@ -13,6 +13,7 @@ from shutil import rmtree
 
 import deflate
 
+from entrypoint.digests import crc_of
 from entrypoint.prepare.listing import Listing
 from entrypoint.prepare.unpack.archive import Member
 from entrypoint.prepare.unpack.content import read_pieces
@@ -22,7 +23,6 @@ from entrypoint.prepare.workers import share_out
 
 _BATCH_BYTES = 16 << 20
 _BATCH_MEMBERS = 512
-_CHUNK = 1 << 20
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 
 
@@ -130,12 +130,3 @@ def _is_whole(target: Path, member: Member) -> bool:
     except FileNotFoundError:
         return False
     return crc_of(target) == member.crc and not misnamed(member.target, head_of(target))
-
-
-def crc_of(path: Path) -> int:
-    """The CRC-32 of a file."""
-    crc = 0
-    with path.open("rb", buffering=0) as file:
-        while chunk := file.read(_CHUNK):
-            crc = deflate.crc32(chunk, crc)
-    return crc

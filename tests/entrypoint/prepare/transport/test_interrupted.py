@@ -4,7 +4,6 @@ import os
 import random
 import signal
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -12,9 +11,8 @@ import pytest
 from entrypoint.prepare.transport.addresses import Addresses
 from entrypoint.prepare.transport.control import bytes_done
 from entrypoint.prepare.transport.daemon import Daemon, end_leftover
-from entrypoint.prepare.transport.download import Record
+from entrypoint.prepare.transport.record import Record, write_record
 from entrypoint.prepare.transport.source import Resolver
-from entrypoint.volume import write_json
 from tests.entrypoint.prepare.conftest import slowly
 from tests.entrypoint.prepare.transport.big_file import BIG, children_of, wait_for, with_big_file
 
@@ -115,7 +113,7 @@ def test_bytes_without_a_control_file_are_never_trusted(world):
     artifact = world.catalog().artifact("big")
     with Resolver(Addresses(hub.url), "test") as resolver:
         record = Record(resolver.resolve(artifact, artifact.urls[0]))
-    write_json(world.volume.partial_state("big"), asdict(record))
+    write_record(world.volume.partial_state("big"), record)
     world.volume.partial("big").write_bytes(bytes(BIG))  # space that was reserved, and nothing written to it
     world.prepare("big")
     assert world.volume.path("big.bin").read_bytes() == content

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,13 +19,12 @@ from entrypoint.prepare.events import Progress, Waiting
 from entrypoint.prepare.transport import pace
 from entrypoint.prepare.transport.addresses import Addresses
 from entrypoint.prepare.transport.control import bytes_done
-from entrypoint.prepare.transport.download import Record
 from entrypoint.prepare.transport.hosts import Hosts
 from entrypoint.prepare.transport.pace import Crew, Pace
+from entrypoint.prepare.transport.record import Record, write_record
 from entrypoint.prepare.transport.retry import Retry, StoppedError, UnreachableError
 from entrypoint.prepare.transport.source import Resolver
 from entrypoint.sample.hub import Answer, Hub, Library, Request, Respond
-from entrypoint.volume import write_json
 from tests.entrypoint.prepare.conftest import World
 
 TOKEN = "hf_AbCdEf"
@@ -358,7 +357,7 @@ def test_a_copy_from_a_folder_is_continued(world: World):
     mirror, artifact = f"file://{world.served}", world.catalog().artifact("big")
     with Resolver(Addresses(mirror), "test") as resolver:
         record = Record(resolver.resolve(artifact, artifact.urls[0]))
-    write_json(world.volume.partial_state("big"), asdict(record))
+    write_record(world.volume.partial_state("big"), record)
     world.volume.partial("big").write_bytes(BIG[: 5 << 20])
     world.prepare("big", mirror=mirror)
     assert world.volume.path("big.bin").read_bytes() == BIG
