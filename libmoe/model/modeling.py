@@ -69,7 +69,7 @@ class LibmoeModel(LibmoePreTrainedModel, LlavaModel):
         self, input_ids: Tensor | None = None, pixel_values: Tensor | None = None, **kwargs: Any
     ) -> Any:
         """As ``LlavaModel``; ``pixel_values`` holds the images of the batch in the order of their tokens."""
-        if pixel_values is None and self.training and not kwargs.get("mm_encoder_outputs"):
+        if pixel_values is None and self.training and kwargs.get("mm_encoder_outputs") is None:
             pixel_values = self._no_images()
         return super().forward(input_ids=input_ids, pixel_values=pixel_values, **kwargs)
 

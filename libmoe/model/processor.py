@@ -8,6 +8,7 @@ from transformers.models.llava.image_processing_pil_llava import LlavaImageProce
 
 from libmoe.config.errors import ConfigError
 from libmoe.config.schema import RunConfig
+from libmoe.model.chat import taking_images
 from libmoe.model.config import tile_side
 
 IMAGE_TOKEN = "<image>"
@@ -43,7 +44,7 @@ def build_processor(run: RunConfig, models_dir: Path) -> LlavaProcessor:
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer in ``folder`` with an ``<image>`` token.
+    """The tokenizer in ``folder`` with an ``<image>`` token and a chat template, if any, that takes images.
 
     Raises:
         ConfigError: there is none, or it cannot be read.
@@ -55,6 +56,8 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     except (OSError, ValueError) as error:
         raise ConfigError(f"The tokenizer in {folder} cannot be read: {error}") from error
     tokenizer.add_tokens([AddedToken(IMAGE_TOKEN, special=True, normalized=False)], special_tokens=True)
+    if isinstance(tokenizer.chat_template, str):
+        tokenizer.chat_template = taking_images(tokenizer.chat_template)
     return tokenizer
 
 

@@ -91,10 +91,11 @@ def test_cached_generation_is_the_uncached(moe_model: LibmoeForConditionalGenera
 
 def test_generating_while_training(moe_model: LibmoeForConditionalGeneration, batch: Batch) -> None:
     """As samples in the midst of a training loop are made; it has no dropout."""
-    inputs = {name: batch[name] for name in ("input_ids", "pixel_values", "attention_mask")}
+    asked = {name: batch[name] for name in ("input_ids", "pixel_values", "attention_mask")}
     options = {"max_new_tokens": 3, "do_sample": False, "eos_token_id": None}
-    expected = moe_model.eval().generate(**inputs, **options)
-    assert torch.equal(moe_model.train().generate(**inputs, **options), expected)
+    for inputs in (asked, {"input_ids": batch["input_ids"][:, 18:]}):
+        expected = moe_model.eval().generate(**inputs, **options)
+        assert torch.equal(moe_model.train().generate(**inputs, **options), expected)
 
 
 def test_parts_are_frozen_and_trained(moe_model: LibmoeForConditionalGeneration, batch: Batch) -> None:

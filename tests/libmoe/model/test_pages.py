@@ -1,4 +1,4 @@
-"""The snippets of docs/statistics.md and docs/counting.md run as they are printed."""
+"""The snippets of docs/models.md, docs/statistics.md and docs/counting.md run as they are printed."""
 
 import re
 from dataclasses import fields
@@ -22,19 +22,33 @@ def run_snippet(page: str) -> dict[str, Any]:
     return names
 
 
-def test_statistics_of_a_checkpoint(
+@pytest.fixture
+def run(
     moe_model: LibmoeForConditionalGeneration,
     make_spec: Any,
     photograph: Image.Image,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    """A folder with RUN/model and photo.jpg, to be in."""
     monkeypatch.chdir(tmp_path)
     spec = make_spec("sft")
     moe_model.save_pretrained("RUN/model")
     build_processor(spec.config, spec.models_dir).save_pretrained("RUN/model")
     photograph.save("photo.jpg")
+
+
+@pytest.mark.usefixtures("run")
+def test_a_saved_model_and_its_pipeline() -> None:
+    names = run_snippet("models.md")
+    assert type(names["model"]) is LibmoeForConditionalGeneration
+    turn = names["answer"][0]["generated_text"][-1]
+    assert turn["role"] == "assistant"
+    assert turn["content"]
+
+
+@pytest.mark.usefixtures("run")
+def test_statistics_of_a_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
     summary = run_snippet("statistics.md")["statistics"].summary()
     assert capsys.readouterr().out.splitlines()[-1].startswith("model.multi_modal_projector [")
     assert {layer.tokens for layer in summary.values()} == {160, 16}

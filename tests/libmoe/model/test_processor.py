@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoProcessor
+from transformers import AutoProcessor, AutoTokenizer
 
+import entrypoint.sample
 from libmoe.config.errors import ConfigError
 from libmoe.config.run import RunSpec
 from libmoe.model.build import build_model, model_config
+from libmoe.model.chat import taking_images
 from libmoe.model.processor import build_processor, stop_token_ids
 
 MakeSpec = Callable[..., RunSpec]
@@ -55,6 +57,40 @@ def test_saved_with_a_model_it_comes_back(
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert again.tokenizer.chat_template == processor.tokenizer.chat_template
+
+
+def test_messages_may_hold_images_as_transformers_has_them(
+    make_spec: MakeSpec, photograph: Image.Image, tmp_path: Path
+) -> None:
+    spec = make_spec("sft")
+    build_processor(spec.config, spec.models_dir).save_pretrained(tmp_path)
+    processor = AutoProcessor.from_pretrained(tmp_path)
+    content = [{"type": "image", "image": photograph}, {"type": "text", "text": "What?"}]
+    listed = [{"role": "user", "content": content}, {"role": "assistant", "content": "A slope."}]
+    plain = [{"role": "user", "content": "<image>\nWhat?"}, {"role": "assistant", "content": "A slope."}]
+    rendered = processor.apply_chat_template(listed)
+    assert rendered == processor.apply_chat_template(plain)
+    own = Path(entrypoint.sample.__file__).parent / "tokenizer"
+    assert rendered == AutoTokenizer.from_pretrained(own).apply_chat_template(plain, tokenize=False)
+    inputs = processor.apply_chat_template(listed, tokenize=True, return_dict=True, return_tensors="pt")
+    assert inputs["pixel_values"].shape == (1, 3, 168, 168)
+    assert (inputs["input_ids"] == processor.image_token_id).sum() == 16
+
+
+@pytest.mark.parametrize("length", [1, 3])
+def test_templates_that_look_at_all_messages_render_as_they_did(make_spec: MakeSpec, length: int) -> None:
+    """As Llama's, which rebinds them, and Qwen's, which counts them."""
+    spec = make_spec("sft")
+    tokenizer = build_processor(spec.config, spec.models_dir).tokenizer
+    template = (
+        "{%- macro line(m) -%}{{ m.content | trim }} of {{ messages | length }}\n{% endmacro -%}"
+        "{%- if messages[0]['role'] == 'user' -%}{%- set messages = messages[::-1] -%}{%- endif -%}"
+        "{%- for m in messages -%}{{ line(m) }}{%- endfor -%}{{ eos_token }}"
+    )
+    messages = [{"role": "user", "content": f" {n}"} for n in range(length)]
+    expected = tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False)
+    tokenizer.chat_template = taking_images(taking_images(template))
+    assert tokenizer.apply_chat_template(messages, tokenize=False) == expected
 
 
 def test_answers_stop_at_the_templates_own_mark(make_spec: MakeSpec) -> None:
