@@ -45,3 +45,24 @@ def make_layer(dense: nn.Module) -> MakeLayer:
         return layer
 
     return make
+
+
+@pytest.fixture
+def scattered(make_layer: MakeLayer) -> MakeLayer:
+    """Layers whose tokens go anywhere, some way into their training."""
+
+    def make(name: str, compat: str, top_k: int, experts: int = 6) -> MoEMLP:
+        layer = make_layer(name=name, compat=compat, experts=experts, top_k=top_k, bias_update_rate=0.05)
+        noise = torch.Generator().manual_seed(8)
+        with torch.no_grad():
+            for parameter in layer.router.parameters():
+                parameter += torch.randn(parameter.shape, dtype=torch.float64, generator=noise)
+            for buffer, value in (
+                ("opened", torch.tensor(700)),
+                ("moves", torch.tensor([2, -5, 0, 7, -1, 3])),
+            ):
+                if hasattr(layer.router, buffer):
+                    layer.router.get_buffer(buffer).copy_(value)
+        return layer
+
+    return make

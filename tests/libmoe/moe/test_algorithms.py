@@ -30,12 +30,6 @@ def made(make_layer: MakeLayer, algorithm: Algorithm, **settings: object) -> MoE
     return layer
 
 
-def expert(layer: MoEMLP, e: int, x_TD: Tensor) -> Tensor:
-    """Expert e of all tokens."""
-    end_E = torch.where(torch.arange(EXPERTS) < e, 0, len(x_TD)).int()
-    return layer.experts(x_TD, end_E)
-
-
 def test_settings_accept_exactly_the_built_in_algorithms() -> None:
     names = [algorithm.name for algorithm in ALGORITHMS]
     assert sorted(BUILT_IN) == sorted(names)
@@ -55,17 +49,6 @@ def test_upcycled_layer_is_the_dense_one(
     expected = dense(x) * taken  # only where tokens compete, some get nothing
     assert taken.all() or algorithm.competing
     torch.testing.assert_close(layer(x), expected, rtol=algorithm.start_error, atol=1e-15)
-
-
-@every_algorithm
-def test_all_experts_chosen_is_the_dense_mixture(
-    make_layer: MakeLayer, x: Tensor, algorithm: Algorithm
-) -> None:
-    layer = make_layer(name=algorithm.name, top_k=EXPERTS, **algorithm.start)
-    x_TD = x.flatten(0, 1)
-    weights = algorithm.mixture(layer, x_TD)
-    mixture = sum(weights[:, e, None] * expert(layer, e, x_TD) for e in range(EXPERTS))
-    torch.testing.assert_close(layer(x_TD), mixture, rtol=1e-12, atol=1e-14)
 
 
 @every_algorithm

@@ -73,7 +73,8 @@ def test_what_a_routing_says_fits_together(case: tuple[Algorithm, MoEMLP, Tensor
     else:
         assert torch.equal(dropped, routing.dropped_TK)
     assert routing.rows in (None, int((~dropped).sum()))
-    assert routing.weight_TK.dtype == torch.promote_types(x.dtype, torch.float32)
+    wide = torch.promote_types(x.dtype, torch.float32)
+    assert routing.weight_TK.dtype == routing.logits_TE.dtype == routing.probability_TE.dtype == wide
     assert (routing.weight_TK.abs().sum(-1) <= 1 + 1e-5).all()
 
 
@@ -89,3 +90,5 @@ def test_settings_make_a_router_or_say_why_not(experts: int, data: st.DataObject
             n: v.shape for n, v in router.state_dict().items()
         }
         router.load_state_dict(initial)
+        again = router.initial_weights(torch.Generator().manual_seed(0))
+        assert all(torch.equal(again[name], value) for name, value in initial.items())

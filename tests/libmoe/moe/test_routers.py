@@ -1,4 +1,4 @@
-"""The registry of algorithms, and ``smoe``."""
+"""The registry of algorithms, and how routers start."""
 
 from collections.abc import Iterator
 
@@ -46,25 +46,10 @@ def test_an_unknown_algorithm_is_named_with_the_nearest() -> None:
         make_router(8, settings)
 
 
-@pytest.mark.parametrize("top_k", [1, 3, 4])
-def test_smoe_weights_sum_to_one(top_k: int) -> None:
-    router = make_router(8, MoEConfig(name="smoe", experts=4, top_k=top_k, router_std=1.0)).double()
-    routing = router.choose(router(torch.randn(20, 8, dtype=torch.float64)))
-    torch.testing.assert_close(routing.weight_TK.sum(-1), torch.ones(20, dtype=torch.float64))
-    assert routing.weight_TK.min() > 0
-    assert (routing.probability_TE.gather(-1, routing.expert_TK).diff() <= 0).all()
-    assert all(len(set(chosen)) == top_k for chosen in routing.expert_TK.tolist())
-
-
-def test_smoe_computes_in_float32_at_least() -> None:
-    router = make_router(8, MoEConfig(name="smoe", experts=4, top_k=2)).bfloat16()
-    assert router(torch.randn(3, 8, dtype=torch.bfloat16)).dtype == torch.float32
-    assert router.double()(torch.randn(3, 8, dtype=torch.float64)).dtype == torch.float64
-
-
 def test_initial_weights_follow_the_standard_deviation() -> None:
-    router = make_router(400, MoEConfig(name="smoe", experts=8, top_k=2, router_std=0.02))
+    router = make_router(400, MoEConfig(name="smoe", experts=8, top_k=2, router_std=0.05))
     (weight,) = router.initial_weights(torch.Generator().manual_seed(0)).values()
     assert weight.shape == router.weight.shape
-    assert weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert weight.std().item() == pytest.approx(0.05, rel=0.05)
+    assert router.weight.std().item() == pytest.approx(0.05, rel=0.05)
     assert abs(weight.mean().item()) < 0.002

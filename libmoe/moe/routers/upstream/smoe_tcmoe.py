@@ -49,4 +49,4 @@ class UpstreamTernaryRouter(TernaryRouter):
         base_TE = positive_TE + negative_TE
         share_TE = base_TE / base_TE.sum(-1, keepdim=True)
         share_BE = share_TE.unflatten(0, (-1, sequence)).mean(1)
-        return (sent_E / sent_B1 * share_BE).sum(-1).mean()
+        return (sent_E.to(share_BE.dtype) / sent_B1 * share_BE).sum(-1).mean()
