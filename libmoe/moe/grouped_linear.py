@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from libmoe.moe.autocast import operands
 from libmoe.moe.grouped_mm import fits_kernel, kernel_linear
 from libmoe.moe.segment_ops import segment_gradients, segment_product
 
@@ -58,7 +59,7 @@ class StackedLinear(nn.Module):
 
     def forward(self, x_AI: Tensor, end_E: Tensor) -> Tensor:
         """Rows sorted by expert, and the row at which each expert's segment ends."""
-        return segment_linear(x_AI, self.weight, self.bias, end_E)
+        return segment_linear(*operands(x_AI, self.weight, self.bias), end_E)
 
     def extra_repr(self) -> str:
         return f"experts={self.experts}, in_features={self.in_features}, out_features={self.out_features}"

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 
 from libmoe.config.schema import MoEConfig
+from libmoe.moe.autocast import without_autocast
 from libmoe.moe.dispatch import Segments
 from libmoe.moe.experts import experts_like
 from libmoe.moe.losses import ride, z_loss
@@ -38,13 +39,15 @@ class MoEMLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x_TD = x.reshape(-1, x.shape[-1])
         sequence = x.shape[-2]
-        routing = self.router.route(x_TD, sequence)
+        with without_autocast(x.device):
+            routing = self.router.route(x_TD, sequence)
         segments = Segments.of(routing.expert_TK, self.router.experts, routing.dropped_TK, routing.rows)
         y_AD = self.experts(segments.dispatch(x_TD), segments.end_E)
         y_TD = segments.combine(y_AD, routing.weight_TK)
-        beside_TD = self.router.beside(x_TD, routing)
+        with without_autocast(x.device):
+            beside_TD = self.router.beside(x_TD, routing)
         if beside_TD is not None:
-            y_TD = y_TD + beside_TD
+            y_TD = y_TD + beside_TD.to(y_TD.dtype)
         y_TD = self._with_losses(y_TD, routing, sequence)
         return y_TD.view(*x.shape[:-1], y_TD.shape[-1])
 
