@@ -19,7 +19,7 @@ def fits_kernel(x_AI: Tensor, weight_EOI: Tensor) -> bool:
     return (
         x_AI.is_cuda
         and x_AI.dtype == weight_EOI.dtype == torch.bfloat16
-        and torch.cuda.get_device_capability(x_AI.device) >= (8, 0)
+        and torch.cuda.get_device_properties(x_AI.device).major >= 8
         and all(width * x_AI.element_size() % _ALIGNMENT == 0 for width in weight_EOI.shape[1:])
         and len(x_AI) > 0
     )
@@ -70,7 +70,11 @@ def _segment_sums(x_AO: Tensor, end_E: Tensor) -> Tensor:
     return _per_segment(x_AO.new_ones(len(x_AO), columns), x_AO, end_E)[:, 0]
 
 
+@torch.compiler.allow_in_graph
 def _aligned(x: Tensor) -> Tensor:
-    """Dense rows at an aligned address: an expanded gradient or a slice of a gathered buffer is copied."""
+    """Dense rows at an aligned address: an expanded gradient or a slice of a gathered buffer is copied.
+
+    Told by the offset, for storages begin aligned and a traced program knows no addresses.
+    """
     x = x.contiguous()
-    return x if x.data_ptr() % _ALIGNMENT == 0 else x.clone()
+    return x if x.storage_offset() * x.element_size() % _ALIGNMENT == 0 else x.clone()

@@ -1,10 +1,12 @@
 """The one-kernel linear map against the loop over segments, on the CPU, where it runs too if it is forced."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses import FakeTensor, FakeTensorMode
 from torch.nn import functional as F
 
 from libmoe.moe import MoEMLP, grouped_linear
@@ -80,6 +82,17 @@ def test_nothing_waits_for_the_device() -> None:
     assert weight.grad.shape == weight.shape
 
 
+def test_it_compiles_to_one_graph() -> None:
+    x, weight, bias = inputs(torch.bfloat16)
+    compiled = torch.compile(kernel_linear, backend="aot_eager", fullgraph=True, dynamic=False)
+    torch._dynamo.reset()
+    results = [
+        [y, *torch.autograd.grad(y.float().square().sum(), (x, weight, bias))]
+        for y in (kernel_linear(x, weight, bias, END_E)[:USED], compiled(x, weight, bias, END_E)[:USED])
+    ]
+    torch.testing.assert_close(*results, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("name", ["smoe", "smoe_tcmoe", "expert_choice"])
 @pytest.mark.usefixtures("garbage")
 def test_the_layer_is_the_same_with_either(
@@ -101,6 +114,23 @@ def test_the_layer_is_the_same_with_either(
     torch.testing.assert_close(*results, rtol=1e-4, atol=1e-5)
 
 
-def test_the_kernel_is_for_gpus_alone() -> None:
-    x, weight, _ = inputs(torch.bfloat16)
+@pytest.mark.parametrize(
+    ("rows", "width", "dtype", "generation", "fits"),
+    [
+        (3, 16, torch.bfloat16, 8, True),
+        (3, 16, torch.bfloat16, 7, False),
+        (3, 16, torch.float32, 8, False),
+        (3, 12, torch.bfloat16, 8, False),
+        (0, 16, torch.bfloat16, 8, False),
+    ],
+)
+def test_the_kernel_is_for_what_it_can_and_does_well(
+    rows: int, width: int, dtype: torch.dtype, generation: int, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Aligned rows in bf16 on a GPU from Ampere on."""
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(major=generation))
+    shapes = [(rows, width), (4, 24, width)]
+    x, weight = (torch.empty(shape, dtype=dtype, device="meta") for shape in shapes)
+    gpu, mode = torch.device("cuda", 0), FakeTensorMode()
+    assert fits_kernel(FakeTensor(mode, x, gpu), FakeTensor(mode, weight, gpu)) is fits
     assert not fits_kernel(x, weight)
