@@ -77,7 +77,7 @@ class _Ride(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, y: Tensor, loss: Tensor, scheduled: bool) -> Tensor:
         ctx.loss_dtype, ctx.scheduled = loss.dtype, scheduled
-        return y.view_as(y)
+        return y.detach()  # no view, which nobody could change in place
 
     @staticmethod
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor, Tensor, None]:
