@@ -19,8 +19,8 @@ class BiasBalancedRouter(LinearRouter):
     b has no gradient. After each optimizer step ``b_e += u sign(mean load - load_e)`` (V3, section 2.1.2),
     the load being what all ranks and micro batches of the step sent to e, u ``moe.bias_update_rate``. Kept as
     the whole number ``moves = b / u``, which no cast to bfloat16 can round. The balance loss, by default
-    almost nothing (1e-4 as V3's), reads s over the sum of all s (eqs. 17-20). DeepSeek's shared expert and
-    groups of experts are left out.
+    almost nothing (1e-4 as V3's), reads s over the sum of all s, and the choice as made, with b (eqs. 17-20,
+    where eq. 18 leaves b out). DeepSeek's shared expert and groups of experts are left out.
 
     The load is counted in the backward pass, as the gradient of a loss of value zero: once for each forward
     pass, whatever activation checkpointing computes again, and not where the objective does not depend on
@@ -63,7 +63,9 @@ class BiasBalancedRouter(LinearRouter):
             load_E += counted_E
         if dist.is_initialized():
             dist.all_reduce(load_E)
-        self.moves += (load_E.mean() - load_E).sign().to(self.moves.dtype)
+        gap_E = load_E.mean() - load_E
+        rounding = 1e-12 * load_E.mean()  # loads are counted times the losses' scale, a third say
+        self.moves += gap_E.sign().masked_fill(gap_E.abs() <= rounding, 0.0).to(self.moves.dtype)
         self._counter_E.grad = None
 
     def initial_weights(self, generator: torch.Generator) -> dict[str, Tensor]:
@@ -71,5 +73,9 @@ class BiasBalancedRouter(LinearRouter):
         return super().initial_weights(generator) | {"moves": torch.zeros(self.experts, dtype=torch.int64)}
 
     def _new_counter(self, device: torch.device) -> Tensor:
-        """No parameter, so that nobody but ``after_step`` sees its gradient; whole numbers up to 2^53."""
+        """No parameter, so that nobody but ``after_step`` sees its gradient; whole numbers up to 2^53.
+
+        ``forward`` makes another where the model was built elsewhere: on the meta device, or by ZeRO-3, which
+        gives all that is made meanwhile the model's type.
+        """
         return torch.zeros(self.experts, dtype=torch.float64, device=device, requires_grad=True)

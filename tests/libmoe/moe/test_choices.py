@@ -4,15 +4,15 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from libmoe.config.errors import ConfigError
 from libmoe.config.schema import MoEConfig
-from libmoe.moe import MoEMLP, after_step
-from libmoe.moe.losses import balance_loss
+from libmoe.moe import MoEMLP, after_step, set_aux_progress, set_aux_scale
 from libmoe.moe.routers import make_router
+from libmoe.moe.routers.expert_choice import _weights
 
 from .algorithms import EXPERTS, NO_AUX, chosen, gradients
 
@@ -56,15 +56,6 @@ def test_sigmoid_scores_too_small_for_float32_still_share() -> None:
     assert routing.weight_TK.tolist() == [[0.5, 0.5]]
 
 
-def test_shared_expert_is_everyones_and_no_part_of_the_balance(make_layer: MakeLayer, x: Tensor) -> None:
-    layer = make_layer(name="smoe_share", top_k=2)
-    assert (chosen(layer, x)[:, 0] == 0).all()
-    layer(x)
-    logits = layer.router(x)
-    routed = balance_loss(logits.softmax(-1), logits.topk(1).indices)
-    torch.testing.assert_close(layer.balance_loss, routed.detach())
-
-
 @pytest.mark.parametrize("name", ["smoe_share", "smoe_sharev3"])
 def test_a_shared_expert_alone_is_a_wrong_setting(make_layer: MakeLayer, name: str) -> None:
     with pytest.raises(ConfigError, match=rf"no routed expert beside the shared one of {name}"):
@@ -103,6 +94,13 @@ def test_null_slots_reach_no_expert_and_no_gradient(make_layer: MakeLayer, x: Te
     assert all(gradient.isfinite().all() for gradient in gradients(layer).values())
 
 
+def test_only_experts_start_with_a_router() -> None:
+    router = make_router(8, MoEConfig(name="smoe_tcmoe", experts=3, top_k=2))
+    weight = router.initial_weights(torch.Generator())["weight"]
+    assert weight[:3].any(-1).all()
+    assert not weight[3:].any()
+
+
 def test_leaving_experts_out_is_rewarded(make_layer: MakeLayer, x: Tensor) -> None:
     layer = make_layer(name="smoe_tcmoe", top_k=2)
     logits = layer.router(x.flatten(0, 1)).detach().requires_grad_()
@@ -110,49 +108,15 @@ def test_leaving_experts_out_is_rewarded(make_layer: MakeLayer, x: Tensor) -> No
     null = logits.softmax(-1)[:, -2:].sum(-1).mean()
     assert routing.own_loss.item() == pytest.approx(-1e-5 * null.item())
     layer.balance_coefficient = layer.z_coefficient = 0.0
-    (layer(x).sum() * 1e-30).backward()
+    set_aux_progress(MoEConfig(aux_schedule="warmup"), 0.0)  # no concern of the reward's
+    try:
+        (layer(x).sum() * 1e-30).backward()
+    finally:
+        set_aux_progress(MoEConfig(), 0.0)
     (expected,) = torch.autograd.grad(
         layer.router.choose(layer.router(x.flatten(0, 1))).own_loss, layer.router.weight
     )
     torch.testing.assert_close(layer.router.weight.grad, expected, rtol=1e-6, atol=0)
-
-
-def test_cheap_experts_by_hand() -> None:
-    """Two experts, zero, copy, constant; e^4 and e^3 over their sum are 0.731059, 0.268941."""
-    router = make_router(2, MoEConfig(name="smoe_plus_plus", experts=2, top_k=2)).double()
-    router.cheap.load_state_dict(
-        {
-            "value": torch.tensor([[10.0, 20.0]]),
-            "mix": torch.tensor([[[1.0, 0.0], [1.0, 0.0]]]),  # both alike: a0 = a1 = 0.5
-        }
-    )
-    x = torch.tensor([[1.0, 3.0]] * 4, dtype=torch.float64)
-    logits = torch.tensor(
-        [
-            [4.0, 0, 3, 0, 0],  # an expert and zero
-            [0, 0, 4, 3, 0],  # zero and copy
-            [0, 0, 0, 3, 4],  # copy and constant
-            [4, 3, 0, 0, 0],
-        ],
-        dtype=torch.float64,
-    )
-    routing = router.choose(logits)
-    assert routing.expert_TK.tolist() == [[0, 2], [2, 2], [2, 2], [0, 1]]
-    assert routing.dropped_TK.tolist() == [[False, True], [True, True], [True, True], [False, False]]
-    big, small = 0.731059, 0.268941
-    expected = [[0, 0], [small, small * 3], [small + big * 5.5, small * 3 + big * 11.5], [0, 0]]
-    torch.testing.assert_close(router.beside(x, routing), torch.tensor(expected).double(), atol=1e-5, rtol=0)
-    assert routing.weight_TK[3].tolist() == pytest.approx([big, small], abs=1e-6)
-
-
-def test_cheap_experts_count_tau_in_the_balance(make_layer: MakeLayer, x: Tensor) -> None:
-    layer = make_layer(name="smoe_plus_plus", top_k=3, tau=0.5, cheap_warmup=0.0)
-    layer(x)
-    p = layer.router(x).softmax(-1)
-    load = torch.stack([(p.topk(3).indices == c).double().mean((1, 2)) for c in range(7)], -1)
-    assert load[:, 4:].any()
-    cost = torch.tensor([1, 1, 1, 1, 0.5, 0.5, 0.5])
-    torch.testing.assert_close(layer.balance_loss, 7 * (cost * load * p.mean(1)).sum(-1).mean().detach())
 
 
 def test_cheap_experts_come_in_over_their_warmup_and_stay(make_layer: MakeLayer, x: Tensor) -> None:
@@ -175,6 +139,13 @@ def test_where_output_and_input_differ_there_are_no_cheap_experts() -> None:
 def test_more_experts_have_more_constant_ones() -> None:
     router = make_router(8, MoEConfig(name="smoe_plus_plus", experts=16))
     assert (router.columns, router.cheap.value.shape) == (16 + 2 + 2, (2, 8))
+
+
+def test_cheap_experts_compute_in_float32_at_least(x: Tensor) -> None:
+    cheap = make_router(8, MoEConfig(name="smoe_plus_plus")).cheap.bfloat16()
+    x_TD, weight_TN = x[0].bfloat16(), torch.tensor([[0.3, 0.7]] * 5)
+    rounded, exact = cheap(x_TD, weight_TN), cheap.double()(x_TD.double(), weight_TN.double())
+    torch.testing.assert_close(rounded, exact.bfloat16(), rtol=0, atol=0)
 
 
 def test_a_bias_changes_the_choice_alone() -> None:
@@ -204,6 +175,31 @@ def test_biases_move_against_the_load_of_all_micro_batches(
     assert layer.router.moves.tolist() == (load.mean() - load).sign().tolist()
     after_step(layer, 0.2)
     assert layer.router.moves.tolist() == (load.mean() - load).sign().tolist()
+
+
+def test_an_expert_with_the_mean_load_keeps_its_bias(make_layer: MakeLayer) -> None:
+    """However many micro batches share a step, though a third of a load is a rounded number."""
+    layer = make_layer(name="aux_free", top_k=1)
+    with torch.no_grad():
+        layer.router.weight.copy_(torch.eye(4, 8))
+    set_aux_scale(1 / 3)
+    try:
+        for experts in ([1, 2, 0, 1], [1, 1, 1, 3], [0, 0, 2, 3]):
+            layer(torch.eye(8, dtype=torch.float64)[experts]).square().sum().backward()
+    finally:
+        set_aux_scale(1.0)
+    after_step(layer, 0.1)
+    assert layer.router.moves.tolist() == [0, -1, 1, 1]  # loads 3, 5, 2, 2
+
+
+def test_a_layer_that_was_built_without_values_counts(dense: nn.Module, x: Tensor) -> None:
+    settings = MoEConfig(name="aux_free", experts=EXPERTS, top_k=2)
+    with torch.device("meta"):
+        layer = MoEMLP(dense, settings).double()
+    layer.load_state_dict(MoEMLP(dense, settings).double().state_dict(), assign=True)
+    layer(x).square().sum().backward()
+    after_step(layer, 0.1)
+    assert layer.router.moves.any()
 
 
 def test_biases_balance_without_a_loss(make_layer: MakeLayer) -> None:
@@ -246,6 +242,12 @@ def test_experts_choose_by_hand() -> None:
     torch.testing.assert_close(logits.grad.max(-1).values, expected.double())
 
 
+def test_experts_that_share_a_token_divide_with_its_gradient() -> None:
+    taken = torch.tensor([[True, True, False, True], [False, False, True, True], [False] * 4])
+    logits = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda g: _weights(g.log_softmax(-1), taken), logits)
+
+
 def test_what_no_expert_takes_becomes_zero(make_layer: MakeLayer) -> None:
     layer = make_layer(name="expert_choice", top_k=1)
     x = torch.randn(2, 20, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
@@ -261,7 +263,10 @@ def test_what_no_expert_takes_becomes_zero(make_layer: MakeLayer) -> None:
 def test_experts_choose_within_each_sequence(make_layer: MakeLayer, x: Tensor) -> None:
     layer = make_layer(name="expert_choice")
     alone = torch.cat([layer(x[:1]), layer(x[1:])])
+    rows: list[int] = []
+    layer.experts.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
     torch.testing.assert_close(layer(x), alone)
+    assert rows == [2 * 4 * 3]  # none for those that were not taken
     counts = [torch.bincount(c.flatten(), minlength=5)[:4] for c in chosen(layer, x).view(2, 5, 4)]
     assert [count.tolist() for count in counts] == [[3, 3, 3, 3]] * 2  # ceil(2 * 5 / 4)
     assert layer.balance_loss.item() == 1
