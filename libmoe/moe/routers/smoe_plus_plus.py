@@ -39,8 +39,8 @@ class PlusPlusRouter(LinearRouter):
     by tau (eqs. 7-8): C * sum_c eta_c f_c P_c, eta = 1 or tau.
 
     So that an upcycled layer starts as the dense one, b is -10 for cheap experts at first, and rises to 0
-    over the share ``moe.cheap_warmup`` of training; ``opened`` counts its thousandths. MoE++ has b = 0, and
-    drops the tokens beyond an expert's capacity, which is left out.
+    over the share ``moe.cheap_warmup`` of training; ``opened`` counts its thousandths. MoE++ has b = 0,
+    weighs by p itself (eq. 2), and drops the tokens beyond an expert's capacity, which is left out.
 
     Shapes: x ``(T, D)``, Wg ``(C, D)``, Wt ``(C, C)``, v ``(Z - 2, D)``, Wc ``(Z - 2, 2, D)``, g and p ``(T,
     C)``, choice and weights ``(T, K)``. Only where the layer's output is as wide as its input; elsewhere (in

@@ -13,7 +13,8 @@ from libmoe.moe.routers.shares import shares
 class SigmoidRouter(LinearRouter):
     """g = x Wg^T, s = sigmoid(g); the k largest s are chosen, each weighs s over the sum of the chosen.
 
-    An expert's score does not depend on its competitors'. The losses read p = softmax(g), as upstream's do.
+    An expert's score does not depend on its competitors'. sigma-MoE weighs by s itself; divided by the sum of
+    the chosen, an upcycled layer starts as the dense one. The losses read p = softmax(g), as upstream's do.
 
     Shapes: x ``(T, D)``, Wg ``(E, D)``, g, s and p ``(T, E)``, choice and weights ``(T, K)``.
     Upstream's balance loss counts the first slot only; ours counts all k.

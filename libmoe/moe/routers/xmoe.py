@@ -19,7 +19,8 @@ SMALLEST = 1e-4
 class CosineRouter(Router):
     """g_e = cos(Wr x, m_e) / 0.3, p = softmax(g); the k largest p, each over the sum of the chosen.
 
-    The low dimension and the unit sphere keep tokens from collapsing onto the experts' embeddings.
+    The low dimension and the unit sphere keep tokens from collapsing onto the experts' embeddings. X-MoE
+    learns the temperature; here it stays at 0.3, as upstream's does.
 
     Shapes: x ``(T, D)``, Wr ``reduction (R, D)`` with R = E / 2, m ``embedding (E, R)``, g and p ``(T, E)``,
     choice and weights ``(T, K)``. R is at least 2: a cosine in one dimension is a sign, which learns nothing.
