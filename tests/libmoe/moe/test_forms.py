@@ -45,6 +45,18 @@ class UpFirst(nn.Module):
         return self.down(self.act(gate) * up)
 
 
+class Scaled(nn.Module):
+    """Learns a factor, which is 1 at first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down, self.act = nn.Linear(8, 12), nn.Linear(12, 8), nn.SiLU()
+        self.factor = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.factor * self.down(self.act(self.up(x)))
+
+
 DENSE: dict[str, Callable[[], nn.Module]] = {
     "quick_gelu": lambda: CLIPMLP(CLIPVisionConfig(**SIZES, num_attention_heads=2, hidden_act="quick_gelu")),
     "fused": lambda: Phi3MLP(Phi3Config(**SIZES, **HEADS, pad_token_id=0)),
@@ -91,7 +103,8 @@ def test_names_do_not_matter() -> None:
         UpFirst(),
         FalconH1MLP(FalconH1Config(**SIZES, mlp_multipliers=[2.0, 0.5])),  # scales where nobody sees it
         nn.Sequential(nn.Linear(8, 12), nn.GELU(), nn.Dropout(0.1), nn.Linear(12, 8)),
-        nn.Sequential(nn.Linear(8, 12), nn.PReLU(), nn.Linear(12, 8)),
+        nn.Sequential(nn.Linear(8, 12), nn.PReLU(), nn.Linear(12, 8)).double(),
+        Scaled(),
         nn.Linear(8, 8),
     ],
     ids=lambda dense: type(dense).__name__,

@@ -100,6 +100,16 @@ def test_redrawn_values_are_distributed_as_those_they_replace() -> None:
         assert float(after.std()) == pytest.approx(float(before.std()), rel=0.05)
 
 
+def test_redrawn_values_are_those_of_the_units_they_replace() -> None:
+    """Not of all units: where the chosen ones are all alike, so is what is drawn."""
+    model, dense = gated_layer()
+    drawn = upcycle(dense, model, seed=0, redrawn=0.25)["a.experts.down_proj.weight"][0]
+    chosen = (drawn != dense["a.down_proj.weight"]).any(0)
+    dense["a.down_proj.weight"][:, chosen] = 5.0
+    again = upcycle(dense, model, seed=0, redrawn=0.25)["a.experts.down_proj.weight"][0]
+    assert (again[:, chosen] == 5.0).all()
+
+
 def test_noise_is_a_share_of_each_tensors_deviation() -> None:
     model, dense = gated_layer()
     state = upcycle(dense, model, seed=0, noise=0.1)
