@@ -64,17 +64,16 @@ class Demo:
         """Fetches the sample from its own server; returns the number of artifacts that were not there yet."""
         from entrypoint.catalog.load import load_catalog
         from entrypoint.catalog.selection import select
+        from entrypoint.prepare.options import Options
         from entrypoint.prepare.run import prepare
         from entrypoint.prepare.transport.addresses import Addresses
-        from entrypoint.prepare.transport.fetch import Options
         from entrypoint.sample.build import build
         from entrypoint.sample.hub import serve
 
-        catalog = load_catalog("sample")
         build(self.folder / "hub")
         with serve(self.folder / "hub") as url:
             options = Options(addresses=Addresses(mirror=url))
-            outcome = prepare(catalog, select(catalog, STAGES), self.volume, options, emit)
+            outcome = prepare(select(load_catalog("sample"), STAGES), self.volume, options, emit)
         return len(outcome.plan.missing)
 
     def train(self, say: Callable[[str], None]) -> list[RunSpec]:

@@ -43,16 +43,15 @@ def command(
     """Fetch, verify and unpack what a stage needs. The same command, given again, continues."""
     from entrypoint import console
     from entrypoint.interrupt import twice_leaves
+    from entrypoint.prepare.options import Options
     from entrypoint.prepare.plan import make_plan
     from entrypoint.prepare.run import prepare
     from entrypoint.prepare.screen import progress, tables
     from entrypoint.prepare.shards import Shard
     from entrypoint.prepare.transport.addresses import Addresses
-    from entrypoint.prepare.transport.fetch import Options
 
     share = Shard.parse(shard) if shard else None
-    catalog = request.catalog()
-    selection = request.select(catalog)
+    selection = request.select(request.catalog())
     addresses = Addresses(mirror, os.environ.get("HF_ENDPOINT"), os.environ.get("HF_TOKEN"))
     if dry_run:
         mine = share.pick(selection.artifacts) if share else selection.artifacts
@@ -61,5 +60,5 @@ def command(
         return
     options = Options(addresses, connections, jobs, keep_archives)
     with twice_leaves(), progress.watcher() as emit:
-        outcome = prepare(catalog, selection, request.volume, options, emit, force, wait, share)
+        outcome = prepare(selection, request.volume, options, emit, force, wait, share)
     console.result(outcome.as_dict()) if as_json else tables.show_report(outcome.report)

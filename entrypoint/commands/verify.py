@@ -16,8 +16,8 @@ def command(request: DataRequest, deep: bool, write_filtered: bool, as_json: boo
     """Join every annotation row with the images on the volume."""
     from entrypoint import console
     from entrypoint.prepare.audit.rows import Depth
-    from entrypoint.prepare.close import verify
     from entrypoint.prepare.screen import progress, tables
+    from entrypoint.prepare.verify import verify
 
     catalog = request.catalog()
     selection = request.select(catalog)

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from entrypoint.catalog.schema import Artifact
 from entrypoint.digests import sha256_of, sha256_of_all
-from entrypoint.prepare.annotations.index import build_index, is_current, misplaced
+from entrypoint.prepare.annotations.index import build_index, rows_done
 from entrypoint.prepare.events import Emit, Finished, Progress
 from entrypoint.prepare.listing import Listing
 from entrypoint.prepare.manifest import Entry, write_manifest
+from entrypoint.prepare.options import Options
 from entrypoint.prepare.transport.control import drop_control
-from entrypoint.prepare.transport.fetch import Fetched, Options
+from entrypoint.prepare.transport.fetch import Fetched
 from entrypoint.prepare.transport.record import Record, read_record
 from entrypoint.prepare.transport.retry import StoppedError
 from entrypoint.prepare.transport.tool import TOOL
@@ -92,20 +93,6 @@ class Installer:
             return None
         return Fetched(artifact, record) if sha256_of(final) == record.sha256 else None
 
-    def index(self, artifact: Artifact) -> None:
-        """Makes the index of annotations that are in place, unless it is up to date."""
-        receipt = self._volume.receipt(artifact.name)
-        if receipt is None:
-            return
-        current = is_current(artifact, self._volume, receipt.sha256)
-        if current and not misplaced(artifact, self._volume, Listing(self._volume.root)):
-            return
-        try:
-            self._build_index(artifact, self._volume.path(artifact.destination), receipt.sha256)
-        except DataError:
-            self._volume.receipt_path(artifact.name).unlink()  # it is not what was verified once
-            raise
-
     def _unpack(self, whole: Whole) -> tuple[int, int]:
         artifact = whole.artifact
         for download in artifact.downloads:
@@ -175,16 +162,11 @@ class Installer:
         partial, final = self._volume.partial(artifact.name), self._volume.path(artifact.destination)
         if partial.exists():
             if artifact.kind == "annotations":
-                self._build_index(artifact, partial, _sha256(record))
+                tell = rows_done(artifact.name, self._emit)
+                build_index(artifact, self._volume, partial, _sha256(record), tell)
             final.parent.mkdir(parents=True, exist_ok=True)
             partial.replace(final)
         return 1, record.size
-
-    def _build_index(self, artifact: Artifact, json_path: Path, sha256: str) -> None:
-        def progress(rows: int) -> None:
-            self._emit(Progress(artifact.name, "index", rows, None))
-
-        build_index(artifact, self._volume, json_path, sha256, progress)
 
     def _write_receipt(self, whole: Whole, files: int, unpacked_size: int) -> None:
         artifact, source = whole.artifact, whole.records[0].source

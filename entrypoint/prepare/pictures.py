@@ -16,7 +16,7 @@ from entrypoint.prepare.annotations.index import image_column
 from entrypoint.prepare.events import Emit, Finished, Progress, Said
 from entrypoint.prepare.listing import Listing
 from entrypoint.prepare.manifest import Entry, manifest_path, read_manifest, write_manifest
-from entrypoint.prepare.transport.fetch import Options
+from entrypoint.prepare.options import Options
 from entrypoint.prepare.transport.many import ManyFiles, Miss
 from entrypoint.prepare.transport.retry import RefusedError, UnreachableError
 from entrypoint.prepare.unpack.repair import as_jpeg, format_of, head_of

@@ -8,12 +8,10 @@ from types import TracebackType
 from entrypoint.catalog.schema import Artifact
 from entrypoint.prepare.events import Emit, Failed
 from entrypoint.prepare.install import Installer, Whole
-from entrypoint.prepare.transport.fetch import AT_ONCE, Fetched
+from entrypoint.prepare.options import WHOLE_AT_ONCE
+from entrypoint.prepare.transport.fetch import Fetched
 from entrypoint.prepare.transport.record import Record
 from libmoe.config.errors import DataError, LibmoeError
-
-IN_FLIGHT = AT_ONCE + 2
-"""Archives that may be beside their files: those being fetched, one that waits, one that is unpacked."""
 
 
 class Pipeline:
@@ -23,7 +21,7 @@ class Pipeline:
         self._installer = installer
         self._emit = emit
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="install")
-        self._room = threading.Semaphore(IN_FLIGHT - AT_ONCE)
+        self._room = threading.Semaphore(WHOLE_AT_ONCE)
         self._broken: BaseException | None = None
         self.failures: list[LibmoeError] = []
 

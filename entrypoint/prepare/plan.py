@@ -8,7 +8,7 @@ from entrypoint import console
 from entrypoint.catalog.schema import Artifact
 from entrypoint.prepare.events import Event
 from entrypoint.prepare.listing import Listing
-from entrypoint.prepare.pipeline import IN_FLIGHT
+from entrypoint.prepare.options import IN_FLIGHT
 from entrypoint.prepare.state import State, state_of
 from entrypoint.prepare.transport.addresses import Addresses
 from entrypoint.volume import Volume
@@ -179,10 +179,9 @@ def make_plan(
     volume: Volume,
     addresses: Addresses,
     keep_archives: bool = False,
-    listing: Listing | None = None,
 ) -> Plan:
     """What is there already, what has to come from where, and what that takes."""
-    listing = listing or Listing(volume.root)
+    listing = Listing(volume.root)
     steps = tuple(_step(artifact, volume, addresses, listing) for artifact in artifacts)
     return Plan(steps, volume, volume.free_bytes(), volume.free_inodes(), keep_archives, listing)
 

@@ -5,19 +5,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from entrypoint.catalog.schema import Artifact, Catalog
+from entrypoint.catalog.schema import Artifact
 from entrypoint.catalog.selection import Selection
+from entrypoint.prepare.annotations.index import ensure_index
 from entrypoint.prepare.audit.report import Audited, Report
 from entrypoint.prepare.audit.rows import Depth, audit, share_report, write_audits
 from entrypoint.prepare.events import Emit, Said, ignore
 from entrypoint.prepare.install import Installer
 from entrypoint.prepare.listing import Listing
+from entrypoint.prepare.options import Options
 from entrypoint.prepare.pictures import Pictures
 from entrypoint.prepare.pipeline import Arrivals, Pipeline, split, wholes
 from entrypoint.prepare.plan import Plan, Planned, make_plan
 from entrypoint.prepare.shards import Shard, right_to_write
 from entrypoint.prepare.state import state_of
-from entrypoint.prepare.transport.fetch import Fetcher, Options
+from entrypoint.prepare.transport.fetch import Fetcher
 from entrypoint.prepare.transport.parts import with_parts
 from entrypoint.volume import Volume
 from libmoe.config.errors import LibmoeError
@@ -37,7 +39,6 @@ class Outcome:
 
 
 def prepare(
-    catalog: Catalog,
     selection: Selection,
     volume: Volume,
     options: Options | None = None,
@@ -57,27 +58,25 @@ def prepare(
     Raises:
         VolumeError: the volume cannot be written, or what is selected does not fit.
         TryAgainError: another prepare works on this volume, and it is not waited for.
-        UnavailableError: a source cannot be reached; all that could be had is in place.
+        UnavailableError: a source cannot be reached; everything else is in place.
         DataError: a source gives something else than it should; all that was good is in place.
     """
-    options = options or Options()
     volume.check()
     if shard:
         volume = replace(volume, share=shard.name)
+    job = _Job(selection, volume, options or Options(), emit)
     with volume.guard(), right_to_write(volume, (lambda who: emit(Said(who))) if wait else None):
         if not shard:
             volume.sweep()
-        everything = _plan(selection.artifacts, volume, options)
+        everything = job.plan(selection.artifacts)
         if not force:
             everything.require_space()
         mine = shard.pick(selection.artifacts) if shard else selection.artifacts
-        plan = _plan(mine, volume, options) if shard else everything
+        plan = job.plan(mine) if shard else everything
         emit(Planned(plan))
-        installer = Installer(volume, options, emit)
-        failures = _bring([step.artifact for step in plan.missing], catalog, installer, volume, options, emit)
-        if failures:
+        if failures := job.bring([step.artifact for step in plan.missing]):
             raise _summary(failures)
-        _finish(mine, selection, installer, volume, options, emit)
+        job.finish(mine)
         report = share_report(mine, volume) if shard else _audit(selection, plan)
         write_audits(report, volume)
         emit(Audited(report))
@@ -86,66 +85,61 @@ def prepare(
     return Outcome(plan, report)
 
 
+@dataclass(frozen=True)
+class _Job:
+    """What is to be brought, where, how, and who is told."""
+
+    selection: Selection
+    volume: Volume
+    options: Options
+    emit: Emit
+
+    def plan(self, artifacts: Sequence[Artifact]) -> Plan:
+        """What has to come, parts and all, and whether it fits."""
+        known = self._with_parts(artifacts)
+        return make_plan(known, self.volume, self.options.addresses, self.options.keep_archives)
+
+    def bring(self, missing: Sequence[Artifact]) -> list[LibmoeError]:
+        """Fetches and installs what is missing; why the rest did not come."""
+        if not missing:
+            return []
+        limits = self.selection.catalog.connections
+        installer = Installer(self.volume, self.options, self.emit)
+        arrivals = Arrivals(missing)
+        here, wanted = split(missing, installer)
+        with (
+            Fetcher(self.volume, self.options, limits, self.emit) as fetcher,
+            Pipeline(installer, self.emit) as pipeline,
+        ):
+            for whole in wholes(itertools.chain(here, fetcher.fetch(wanted)), arrivals, installer):
+                pipeline.put(whole)
+        return [*fetcher.failures, *pipeline.failures]
+
+    def finish(self, artifacts: Sequence[Artifact]) -> None:
+        """What can be done only when everything has come: indexes, and the images that they say are used."""
+        for artifact in artifacts:
+            if artifact.kind == "annotations":
+                ensure_index(artifact, self.volume, self.emit)
+        for artifact in artifacts:
+            if artifact.kind == "images":
+                Pictures(artifact, self.volume, self.options, self.emit).bring(self.selection)
+
+    def _with_parts(self, artifacts: Sequence[Artifact]) -> list[Artifact]:
+        """A hub is asked for the parts where the catalogue does not say."""
+        listing = Listing(self.volume.root)
+        return [
+            artifact
+            if artifact.downloads or state_of(artifact, self.volume, listing).kind == "ready"
+            else with_parts(artifact, self.options.addresses)
+            for artifact in artifacts
+        ]
+
+
 def _audit(selection: Selection, plan: Plan) -> Report:
     """The quick audit; where nothing was missing, the volume has just been looked at."""
     if plan.missing:
         return audit(selection, plan.volume, Depth(sizes=False))
     return audit(selection, plan.volume, Depth(sizes=False), plan.listing, plan.states)
-
-
-def _plan(artifacts: Sequence[Artifact], volume: Volume, options: Options) -> Plan:
-    known = _known(artifacts, volume, options)
-    return make_plan(known, volume, options.addresses, options.keep_archives)
-
-
-def _finish(
-    artifacts: Sequence[Artifact],
-    selection: Selection,
-    installer: Installer,
-    volume: Volume,
-    options: Options,
-    emit: Emit,
-) -> None:
-    """What can be done only when everything has come: indexes, and the images that they say are used."""
-    for artifact in artifacts:
-        if artifact.kind == "annotations":
-            installer.index(artifact)
-    for artifact in artifacts:
-        if artifact.kind == "images":
-            Pictures(artifact, volume, options, emit).bring(selection)
-
-
-def _known(artifacts: Sequence[Artifact], volume: Volume, options: Options) -> list[Artifact]:
-    """The artifacts with their parts, which a hub is asked for where the catalogue does not say."""
-    listing = Listing(volume.root)
-    return [
-        artifact
-        if artifact.downloads or state_of(artifact, volume, listing).kind == "ready"
-        else with_parts(artifact, options.addresses)
-        for artifact in artifacts
-    ]
-
-
-def _bring(
-    missing: Sequence[Artifact],
-    catalog: Catalog,
-    installer: Installer,
-    volume: Volume,
-    options: Options,
-    emit: Emit,
-) -> list[LibmoeError]:
-    """Fetches and installs what is missing; what could not be had."""
-    if not missing:
-        return []
-    arrivals = Arrivals(missing)
-    here, wanted = split(missing, installer)
-    with (
-        Fetcher(volume, options, catalog.connections, emit) as fetcher,
-        Pipeline(installer, emit) as pipeline,
-    ):
-        for whole in wholes(itertools.chain(here, fetcher.fetch(wanted)), arrivals, installer):
-            pipeline.put(whole)
-    return [*fetcher.failures, *pipeline.failures]
 
 
 def _summary(failures: Sequence[LibmoeError]) -> LibmoeError:

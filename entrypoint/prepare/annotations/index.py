@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from entrypoint.catalog.schema import Artifact
 from entrypoint.prepare.annotations.llava import Row, below, read_rows
+from entrypoint.prepare.events import Emit, Progress
 from entrypoint.prepare.listing import Listing
 from entrypoint.volume import Volume
 from libmoe.config.annotations import (
@@ -18,6 +19,7 @@ from libmoe.config.annotations import (
     META_SHA256,
     index_schema,
 )
+from libmoe.config.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -71,6 +73,31 @@ def _sample(volume: Volume, annotations: str) -> Iterator[str]:
     column = image_column(volume, annotations)
     for row in range(0, len(column), max(1, len(column) // _SAMPLE_ROWS)):
         yield from column[row].as_py()
+
+
+def ensure_index(artifact: Artifact, volume: Volume, emit: Emit) -> None:
+    """Makes the index of annotations that are in place, unless it is up to date.
+
+    Raises:
+        DataError: they are not what was verified once; their receipt is dropped, so that they come again.
+    """
+    receipt = volume.receipt(artifact.name)
+    if receipt is None:
+        return
+    current = is_current(artifact, volume, receipt.sha256)
+    if current and not misplaced(artifact, volume, Listing(volume.root)):
+        return
+    path, tell = volume.path(artifact.destination), rows_done(artifact.name, emit)
+    try:
+        build_index(artifact, volume, path, receipt.sha256, tell)
+    except DataError:
+        volume.receipt_path(artifact.name).unlink()
+        raise
+
+
+def rows_done(name: str, emit: Emit) -> Callable[[int], None]:
+    """What `build_index` tells of its progress, as events about an artifact."""
+    return lambda rows: emit(Progress(name, "index", rows, None))
 
 
 def build_index(

@@ -6,9 +6,9 @@ from urllib.parse import urlsplit
 from entrypoint import console
 from entrypoint.catalog.schema import Artifact
 from entrypoint.prepare.audit.report import Report
-from entrypoint.prepare.close import Verified
 from entrypoint.prepare.plan import Plan, Step
 from entrypoint.prepare.state import State
+from entrypoint.prepare.verify import Verified
 
 _WIDE = 160
 """Columns from which a line has room for a whole URL."""

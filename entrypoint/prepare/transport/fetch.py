@@ -1,39 +1,23 @@
 """Fetches artifacts, several at once, each from its URLs in order of preference; waits for what may pass."""
 
-import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 
 from entrypoint.catalog.schema import Artifact
 from entrypoint.prepare.events import Emit, Failed, Skipped, Waiting
-from entrypoint.prepare.transport.addresses import Addresses
+from entrypoint.prepare.options import FETCHED_AT_ONCE, Options
 from entrypoint.prepare.transport.aria2 import Aria2
 from entrypoint.prepare.transport.download import BadBytesError, Download
 from entrypoint.prepare.transport.hosts import Hosts, Lease
 from entrypoint.prepare.transport.record import Record
-from entrypoint.prepare.transport.retry import Patience, RefusedError, Retry, StoppedError, UnreachableError
+from entrypoint.prepare.transport.retry import Patience, RefusedError, StoppedError, UnreachableError
 from entrypoint.prepare.transport.source import Resolver
 from entrypoint.prepare.transport.tool import TOOL
 from entrypoint.volume import Volume
 from libmoe.config.errors import DataError, LibmoeError, UnavailableError
-
-AT_ONCE = 4
-"""Artifacts on their way, those waiting to be unpacked among them: archives do not pile up on the volume."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to fetch and unpack."""
-
-    addresses: Addresses = field(default_factory=Addresses)
-    connections: int = 16
-    """A file; a host's own limit in the catalogue goes first."""
-    jobs: int = field(default_factory=lambda: os.cpu_count() or 1)
-    keep_archives: bool = False
-    retry: Retry = field(default_factory=Retry)
 
 
 @dataclass(frozen=True)
@@ -56,7 +40,7 @@ class Fetcher:
         self._stop = threading.Event()
         self._aria2 = Aria2(volume, self._stop)
         self._resolver = Resolver(options.addresses, TOOL)
-        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="fetch")
+        self._pool = ThreadPoolExecutor(FETCHED_AT_ONCE, thread_name_prefix="fetch")
         self.failures: list[LibmoeError] = []
 
     def __enter__(self) -> "Fetcher":
@@ -82,7 +66,7 @@ class Fetcher:
         """
         waiting, running = list(artifacts), set[Future[Fetched]]()
         while waiting or running:
-            running |= self._start(waiting, AT_ONCE - len(running))
+            running |= self._start(waiting, FETCHED_AT_ONCE - len(running))
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 try:

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from entrypoint.prepare.options import PICTURES_AT_ONCE
 from entrypoint.prepare.transport.addresses import on_the_web
 from entrypoint.prepare.transport.control import drop_control
 from entrypoint.prepare.transport.retry import Patience, Retry, UnreachableError
@@ -21,13 +22,12 @@ from libmoe.config.errors import VolumeError
 if TYPE_CHECKING:
     import aria2p
 
-FILES_AT_ONCE = 32
 _BATCH = 500
 """aria2 remembers 1000 results."""
 _LOOK_SECONDS = 0.1
 _FIELDS = ["gid", "status", "errorCode", "errorMessage"]
 _SETTINGS = {
-    "max-concurrent-downloads": str(FILES_AT_ONCE),
+    "max-concurrent-downloads": str(PICTURES_AT_ONCE),
     "split": "1",
     "max-connection-per-server": "1",
     "file-allocation": "none",

@@ -18,9 +18,9 @@ from PIL import Image
 from entrypoint.catalog.schema import Catalog
 from entrypoint.catalog.selection import Selection, select
 from entrypoint.prepare.events import Event
+from entrypoint.prepare.options import Options
 from entrypoint.prepare.run import Outcome, prepare
 from entrypoint.prepare.transport.addresses import Addresses
-from entrypoint.prepare.transport.fetch import Options
 from entrypoint.prepare.transport.retry import Retry
 from entrypoint.sample.hub import Answer, Hub, Library, Request, Respond
 from entrypoint.volume import Volume, write_text
@@ -124,7 +124,7 @@ class World:
         addresses = options.pop("addresses", Addresses(mirror))
         emit = options.pop("emit", self.events.append)
         settings = Options(addresses, **{"jobs": 1, "retry": QUICK, **options})
-        return prepare(self.catalog(), self.selection(*only), self.volume, settings, emit)
+        return prepare(self.selection(*only), self.volume, settings, emit)
 
     def command(self, *args: str, **environment: str) -> "subprocess.Popen[str]":
         """Starts ``libmoe ARGS --catalog ... --data-dir ...`` as a process."""

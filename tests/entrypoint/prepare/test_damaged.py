@@ -3,10 +3,10 @@
 import pytest
 
 from entrypoint.prepare.audit.rows import Depth
-from entrypoint.prepare.close import verify
 from entrypoint.prepare.events import ignore
 from entrypoint.prepare.listing import Listing
 from entrypoint.prepare.state import state_of
+from entrypoint.prepare.verify import verify
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'{"a": 1}', b"\x97\xff"])

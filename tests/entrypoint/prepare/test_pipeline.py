@@ -6,12 +6,12 @@ import zipfile
 import pytest
 
 from entrypoint.prepare.install import Installer
-from entrypoint.prepare.transport.fetch import AT_ONCE
+from entrypoint.prepare.options import FETCHED_AT_ONCE
 from libmoe.config.errors import DataError, VolumeError
 from tests.entrypoint.prepare.conftest import picture, zipped
 from tests.entrypoint.prepare.unpack.test_archive import HOSTILE, make, named
 
-NAMES = [f"zip{number}" for number in range(AT_ONCE + 1)]
+NAMES = [f"zip{number}" for number in range(FETCHED_AT_ONCE + 1)]
 """More than are fetched at once."""
 
 

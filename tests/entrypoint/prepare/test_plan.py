@@ -10,11 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entrypoint.catalog.schema import Artifact
-from entrypoint.prepare.pipeline import IN_FLIGHT
+from entrypoint.prepare.options import IN_FLIGHT, Options
 from entrypoint.prepare.plan import Plan, make_plan
 from entrypoint.prepare.run import prepare
 from entrypoint.prepare.transport.addresses import Addresses
-from entrypoint.prepare.transport.fetch import Options
 from entrypoint.volume import Volume
 from libmoe.config.errors import VolumeError
 
@@ -125,9 +124,8 @@ def test_too_few_inodes_stop_it_and_force_goes_on(small, monkeypatch):
         small.prepare()
     assert not small.hub.requests
     monkeypatch.setattr(type(small.volume), "has_inodes", lambda volume, count: True)
-    catalog, selection = small.catalog(), small.selection()
     options = Options(Addresses(small.hub.url), jobs=1)
-    assert prepare(catalog, selection, small.volume, options, force=True).report.ready
+    assert prepare(small.selection(), small.volume, options, force=True).report.ready
 
 
 def test_each_part_of_an_archive_is_in_the_plan(small):

@@ -14,9 +14,9 @@ from PIL import Image
 
 from entrypoint.catalog.load import load_catalog
 from entrypoint.catalog.selection import select
+from entrypoint.prepare.options import Options
 from entrypoint.prepare.run import prepare
 from entrypoint.prepare.transport.addresses import Addresses
-from entrypoint.prepare.transport.fetch import Options
 from entrypoint.reproduce.again import expected_tolerance
 from entrypoint.reproduce.compare import compare
 from entrypoint.reproduce.differences import differences, same_machine
@@ -42,7 +42,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     build(root / "hub")
     with serve(root / "hub") as url:
         options = Options(addresses=Addresses(mirror=url))
-        prepare(catalog, select(catalog, ("pretrain",)), Volume(root / "data"), options)
+        prepare(select(catalog, ("pretrain",)), Volume(root / "data"), options)
     run = ("--stage", "1", "--preset", "tiny", "--gpus", "cpu", "--max-steps", "2")
     done = libmoe("train", *run, "--data-dir", root / "data", "--run-dir", root / "runs")
     assert done.returncode == 0, done.stderr

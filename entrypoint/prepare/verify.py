@@ -1,4 +1,4 @@
-"""What `verify` does: close what several prepares did together, and look at all of it."""
+"""What `verify` does: make the indexes that are not up to date, and join everything with the disk."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,13 +7,12 @@ from typing import Any
 
 from entrypoint.catalog.selection import Selection
 from entrypoint.prepare.annotations.filtered import write_filtered
+from entrypoint.prepare.annotations.index import ensure_index, rows_done
 from entrypoint.prepare.audit.report import Report
 from entrypoint.prepare.audit.rows import Depth, audit, judge, unusable_path, write_audits
-from entrypoint.prepare.events import Emit, Progress, Said
-from entrypoint.prepare.install import Installer
+from entrypoint.prepare.events import Emit, Said
 from entrypoint.prepare.listing import Listing
 from entrypoint.prepare.state import State
-from entrypoint.prepare.transport.fetch import Options
 from entrypoint.volume import Volume
 from libmoe.config.errors import TryAgainError, VolumeError
 
@@ -58,7 +57,7 @@ def verify(selection: Selection, volume: Volume, depth: Depth, filtered: bool, e
             listing = Listing(volume.root)
             states = judge(selection, volume, depth, listing)
             report = audit(selection, volume, depth, listing, states)
-            _give_back(states, volume)
+            _revoke_receipts(states, volume)
             write_audits(report, volume)
             written = _write_filtered(selection, volume, report, emit) if filtered else {}
     except (VolumeError, TryAgainError) as error:
@@ -70,17 +69,16 @@ def verify(selection: Selection, volume: Volume, depth: Depth, filtered: bool, e
     return Verified(report, lists, written)
 
 
-def _give_back(states: Mapping[str, State], volume: Volume) -> None:
+def _revoke_receipts(states: Mapping[str, State], volume: Volume) -> None:
     for name, state in states.items():
         if state.unseen:
             volume.receipt_path(name).unlink()
 
 
 def _index(selection: Selection, volume: Volume, emit: Emit) -> None:
-    installer = Installer(volume, Options(), emit)
     for artifact in selection.artifacts:
         if artifact.kind == "annotations" and volume.path(artifact.destination).is_file():
-            installer.index(artifact)
+            ensure_index(artifact, volume, emit)
 
 
 def _write_filtered(selection: Selection, volume: Volume, report: Report, emit: Emit) -> dict[str, Path]:
@@ -88,10 +86,7 @@ def _write_filtered(selection: Selection, volume: Volume, report: Report, emit: 
     written: dict[str, Path] = {}
     for found in report.sets:
         if found.unusable_rows:
-
-            def tell(rows: int, name: str = found.name) -> None:
-                emit(Progress(name, "index", rows, None))
-
+            tell = rows_done(found.name, emit)
             name, path = write_filtered(by_name[found.name], volume, found.unusable_rows, tell)
             written[name] = path
     return written
