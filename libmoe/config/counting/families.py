@@ -75,7 +75,11 @@ VISION = {
         **_BIASED, defaults={"num_channels": 3, "patch_size": 16, "num_patches": 256}
     ),
     "clip_vision_model": VisionFamily(
-        **_BIASED, patch_bias=False, class_tokens=1, first_norm=True, defaults=_SQUARE | {"patch_size": 32}
+        **_BIASED,
+        patch_bias=False,
+        class_tokens=1,
+        first_norm=True,
+        defaults=_SQUARE | {"patch_size": 32, "hidden_act": "quick_gelu"},
     ),
 }
 """Encoders with learnt positions, read before their last norm."""

@@ -5,11 +5,12 @@ attention in full (2 L^2 products a head, forward), without what causal kernels 
 activations, softmax, rotary angles, resizing and the optimizer, which are no matrix products.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from libmoe.config.counting.anatomy import Anatomy, Connector
-from libmoe.config.counting.linear import flops
+from libmoe.config.counting.backward import Backward, backward
+from libmoe.config.counting.linear import Linear, flops
 from libmoe.config.counting.stack import Mixture, Stack
 from libmoe.config.schema import Part
 
@@ -28,27 +29,12 @@ class Operations:
         return self.vision + self.connector + self.language
 
 
-@dataclass(frozen=True)
-class Backward:
-    """What the backward pass does in one part of the model."""
-
-    learns: bool
-    """Weights get a gradient."""
-    passes: bool
-    """The part's input gets one."""
-
-    @property
-    def reached(self) -> bool:
-        """Whether it gets here at all."""
-        return self.learns or self.passes
-
-
 def forward_flops(model: Anatomy, tokens: int, images: int) -> Operations:
     """Of a sequence of ``tokens`` tokens, in which each of ``images`` images takes ``model.image_tokens``."""
     tiles, vision, language = images * model.vision.tiles, model.vision, model.language
     return Operations(
         vision=tiles * (vision.patches * vision.patch.flops + _stack(vision.stack, vision.tokens)),
-        connector=images * model.image_tokens * _connector(model.connector),
+        connector=images * _mlp(model.connector.mlp, model.connector.mixture, model.image_tokens),
         language=_stack(language.stack, tokens) + tokens * language.head.flops,
     )
 
@@ -62,30 +48,29 @@ def training_flops(
     latter alone, and none of both where nothing before them learns.
     """
     tiles, vision, language = images * model.vision.tiles, model.vision, model.language
-    seen = Backward("vision" in trainable, passes=False)
-    bridged = Backward("connector" in trainable, passes=seen.reached)
-    spoken = Backward("language" in trainable, passes=bridged.reached)
+    reach = backward(trainable)
     forward = forward_flops(model, tokens, images)
-    head = tokens * language.head.flops * (spoken.learns + spoken.reached)
-    patches = tiles * vision.patches * vision.patch.flops * seen.learns
+    seen = _stack_backward(vision.stack, vision.tokens, reach["vision"], checkpointing)
+    spoken = _stack_backward(language.stack, tokens, reach["language"], checkpointing)
+    patches = tiles * vision.patches * vision.patch.flops * reach["vision"].learns
+    bridged = images * _connector_backward(model.connector, model.image_tokens, reach["connector"])
+    head = tokens * language.head.flops * (reach["language"].learns + reach["language"].reached)
     return Operations(
-        vision=forward.vision
-        + patches
-        + tiles * _stack_backward(vision.stack, vision.tokens, seen, checkpointing),
-        connector=forward.connector
-        + images * model.image_tokens * _connector_backward(model.connector, bridged),
-        language=forward.language + head + _stack_backward(language.stack, tokens, spoken, checkpointing),
+        vision=forward.vision + patches + tiles * seen,
+        connector=forward.connector + bridged,
+        language=forward.language + head + spoken,
     )
 
 
 def _stack(stack: Stack, tokens: int) -> int:
     """Forward, of one sequence."""
-    return tokens * _linears(stack) + _attention(stack, tokens)
+    return _linears(stack, tokens) + _attention(stack, tokens)
 
 
-def _linears(stack: Stack) -> int:
-    """Of one token."""
-    return stack.layers * flops(stack.attention) + sum(_mlp(stack, mixture) for mixture in stack.mixtures)
+def _linears(stack: Stack, tokens: int) -> int:
+    """All but attention's own products, of one sequence."""
+    mlps = sum(_mlp(stack.mlp, mixture, tokens) for mixture in stack.mixtures)
+    return stack.layers * tokens * flops(stack.attention) + mlps
 
 
 def _attention(stack: Stack, tokens: int) -> int:
@@ -93,22 +78,20 @@ def _attention(stack: Stack, tokens: int) -> int:
     return stack.layers * 4 * tokens * tokens * stack.query_width
 
 
-def _mlp(stack: Stack, mixture: Mixture | None) -> int:
-    return flops(stack.mlp) if mixture is None else _mixture(mixture)
+def _mlp(dense: Iterable[Linear], mixture: Mixture | None, tokens: int) -> int:
+    """Of one sequence: the dense maps; or the router, and the rows that its experts compute."""
+    if mixture is None:
+        return tokens * flops(dense)
+    return tokens * flops(mixture.router.linears) + mixture.rows(tokens) * flops(mixture.mlp)
 
 
-def _mixture(mixture: Mixture) -> int:
-    """Of one token: its router and k experts."""
-    return flops(mixture.router.linears) + mixture.top_k * flops(mixture.mlp)
-
-
-def _stack_backward(stack: Stack, tokens: int, backward: Backward, checkpointing: bool) -> int:
+def _stack_backward(stack: Stack, tokens: int, reach: Backward, checkpointing: bool) -> int:
     """Embeddings are trained with their stack, so that the input of each of its layers gets a gradient."""
-    if not backward.reached:
+    if not reach.reached:
         return 0
-    linears, attention = tokens * _linears(stack), _attention(stack, tokens)
+    linears, attention = _linears(stack, tokens), _attention(stack, tokens)
     again = linears + attention - tokens * _not_again(stack) if checkpointing else 0
-    return linears * (backward.learns + 1) + 2 * attention + again
+    return linears * (reach.learns + 1) + 2 * attention + again
 
 
 def _not_again(stack: Stack) -> int:
@@ -116,20 +99,13 @@ def _not_again(stack: Stack) -> int:
     return sum(stack.mlp[-1].flops for mixture in stack.mixtures if mixture is None)
 
 
-def _connector(connector: Connector) -> int:
-    """Of one image token."""
-    return flops(connector.mlp) if connector.mixture is None else _mixture(connector.mixture)
-
-
-def _connector_backward(connector: Connector, backward: Backward) -> int:
-    """Of one image token; the first map's input is the tower's output."""
-    if not backward.reached:
+def _connector_backward(connector: Connector, tokens: int, reach: Backward) -> int:
+    """Of one image; the input of the first map (and of the router's) is the tower's output."""
+    if not reach.reached:
         return 0
-    first, second = connector.mlp
-    copies, router = 1, 0
+    entering, others = tokens * connector.mlp[0].flops, tokens * connector.mlp[1].flops
     if connector.mixture is not None:
-        copies, router = connector.mixture.top_k, flops(connector.mixture.router.linears)
-    reaching_in = copies * first.flops + router
-    return (reaching_in + copies * second.flops) * backward.learns + (
-        copies * second.flops + reaching_in * backward.passes
-    )
+        rows, (first, *rest) = connector.mixture.rows(tokens), connector.mixture.router.linears
+        entering = rows * connector.mlp[0].flops + tokens * first.flops
+        others = rows * connector.mlp[1].flops + tokens * flops(rest)
+    return entering * (reach.learns + reach.passes) + others * (reach.learns + 1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 from libmoe.config.counting.families import Bias, Family
@@ -20,7 +21,20 @@ class Mixture:
     experts: int
     top_k: int
     """Experts a token takes, at most: null slots and cheap experts are taken for real ones."""
+    competing: bool
+    """Experts take tokens, each as many of a sequence: k experts a token on average."""
     router: RouterSize
+
+    @property
+    def slots(self) -> int:
+        """Outputs of experts that a token has room for."""
+        return self.experts if self.competing else self.top_k
+
+    def rows(self, tokens: int) -> int:
+        """That experts compute of a sequence of ``tokens`` tokens."""
+        if self.competing:
+            return self.experts * ceil(self.top_k * tokens / self.experts)
+        return self.top_k * tokens
 
 
 @dataclass(frozen=True)
@@ -32,11 +46,17 @@ class Stack:
     """Queries, keys, values, output."""
     query_width: int
     """Heads times their width; keys are repeated to as many heads."""
+    key_width: int
+    """The same of keys, of which grouped-query attention has fewer; and of values."""
     mlp: tuple[Linear, ...]
     gated: bool
+    activation_reads: int
+    """How many tensors of the hidden width the MLP's activation keeps for its backward pass."""
     norms: int
     """Parameters of one layer's norms."""
     rms_norm: bool
+    head_norms: bool
+    """Queries and keys have norms of their own."""
     mixtures: tuple[Mixture | None, ...]
     """One a layer; None where the MLP is dense."""
 
@@ -91,10 +111,13 @@ def make_stack(
             Linear(queries, width, output_bias),
         ),
         query_width=queries,
+        key_width=keys,
         mlp=mlp,
         gated=family.gated,
+        activation_reads=2 if values.get("hidden_act") == "quick_gelu" else 1,
         norms=2 * family.norm_vectors * width + (2 * head if family.head_norms else 0),
         rms_norm=family.norm_vectors == 1,
+        head_norms=family.head_norms,
         mixtures=tuple(mixtures),
     )
 
@@ -102,7 +125,7 @@ def make_stack(
 def mixture(mlp: tuple[Linear, ...], moe: MoEConfig, position: int) -> Mixture:
     """Experts of the form of ``mlp``; ``position`` counts the mixtures of a part."""
     place = Place(mlp[0].inputs, mlp[-1].outputs, position)
-    return Mixture(mlp, moe.experts, moe.top_k, router_size(moe, place))
+    return Mixture(mlp, moe.experts, moe.top_k, moe.name == "expert_choice", router_size(moe, place))
 
 
 def size(values: Mapping[str, Any], part: str, name: str) -> int:
