@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from libmoe.config.annotations import CONVERSATIONS, FROM, VALUE
+from libmoe.config.annotations import CONVERSATIONS, FROM, VALUE, open_index
 from libmoe.config.errors import DataError
 from libmoe.config.row_sizes import image_counts, text_lengths
 from libmoe.config.run import RunSpec
@@ -55,9 +55,7 @@ class DataSize:
 
 def data_size(spec: RunSpec) -> DataSize:
     """From the index's offsets; some rows are tokenized to learn how many tokens a byte is."""
-    import pyarrow as pa
-
-    table = pa.ipc.open_file(pa.memory_map(str(spec.annotations.index))).read_all()
+    table = open_index(spec.annotations.index)
     numbers = usable(table.num_rows, left_out := known_unusable(spec.annotations.index, table.num_rows))
     batches = table.to_batches()
     plain = spec.config.data.prompt_format == "plain"

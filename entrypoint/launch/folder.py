@@ -8,6 +8,7 @@ from entrypoint.launch.resume import checkpoints
 from entrypoint.lock import WriterLock
 from libmoe.config.errors import ConfigError, VolumeError
 from libmoe.config.run import RunSpec
+from libmoe.config.saved import has_model
 
 _FREE = {
     "data.workers",
@@ -27,7 +28,7 @@ _FREE = {
 
 def is_done(spec: RunSpec) -> bool:
     """Whether the stage has its final model."""
-    return (spec.model_dir / "config.json").is_file()
+    return has_model(spec.model_dir)
 
 
 def check_continues(spec: RunSpec) -> None:

@@ -8,12 +8,13 @@ from entrypoint.launch.batch import accumulation_steps
 from entrypoint.launch.world import Devices
 from entrypoint.volume import Volume
 from libmoe.config.algorithms import check_routing
-from libmoe.config.annotations import META_ROWS, META_SHA256
+from libmoe.config.annotations import META_ROWS, META_SHA256, open_index
 from libmoe.config.counting import anatomy
 from libmoe.config.errors import ConfigError, DataError
 from libmoe.config.layers import Resolved
 from libmoe.config.placement import check_placement
 from libmoe.config.run import Annotations, RunSpec
+from libmoe.config.saved import has_model
 from libmoe.config.schema import MoEConfig, RunConfig, TrainConfig
 from libmoe.config.stages import STAGES
 
@@ -63,7 +64,7 @@ def check_start(spec: RunSpec) -> None:
     Raises:
         ConfigError: it is not; says which stage makes it.
     """
-    if spec.init_from is None or (spec.init_from / "config.json").is_file():
+    if spec.init_from is None or has_model(spec.init_from):
         return
     stage = spec.config.stage
     if spec.init_from != _previous_model(spec.run_dir.parent, stage):
@@ -131,22 +132,10 @@ def annotations_of(volume: Volume, name: str, stage: str) -> Annotations:
             f"The volume {volume.root} does not hold {name}, which stage {stage} trains on: "
             f"run `libmoe prepare --stage {stage} --data-dir {volume.root}` first."
         )
-    metadata = _index_metadata(index)
+    metadata = open_index(index).schema.metadata
     return Annotations(
         name=name, index=index, sha256=metadata[META_SHA256].decode(), rows=int(metadata[META_ROWS])
     )
-
-
-def _index_metadata(index: Path) -> dict[bytes, bytes]:
-    import pyarrow as pa
-
-    try:
-        with pa.memory_map(str(index)) as source:
-            return dict(pa.ipc.open_file(source).schema.metadata)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(
-            f"The index {index} cannot be read ({error}): delete it and run `libmoe prepare` again."
-        ) from error
 
 
 def _check_base(config: RunConfig, volume: Volume) -> None:

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from entrypoint.launch.metrics import read_lines, read_metrics
+from entrypoint.launch.metrics import read_metrics
 from entrypoint.report.curves import Curve
 from libmoe.config.errors import DataError
+from libmoe.config.json_lines import read_json_lines
 from libmoe.config.run import ROWS_NOT_TRAINED_ON, RunSpec
+from libmoe.config.saved import has_model
 from libmoe.config.stages import STAGES
 
 
@@ -25,7 +27,7 @@ class StageRun:
     @property
     def done(self) -> bool:
         """Whether its model was saved at the end."""
-        return (self.spec.model_dir / "config.json").is_file()
+        return has_model(self.spec.model_dir)
 
     def curve(self, key: str, name: str | None = None) -> Curve:
         """One figure over the steps; without points where it does not apply."""
@@ -76,6 +78,6 @@ def _read(folder: Path) -> StageRun:
     return StageRun(
         RunSpec.read(folder / "run.json"),
         read_metrics(folder),
-        read_lines(folder / "router.jsonl"),
-        read_lines(folder / ROWS_NOT_TRAINED_ON),
+        read_json_lines(folder / "router.jsonl"),
+        read_json_lines(folder / ROWS_NOT_TRAINED_ON),
     )

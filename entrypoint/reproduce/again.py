@@ -19,6 +19,7 @@ from entrypoint.reproduce.differences import Difference, differences, same_machi
 from entrypoint.volume import Volume
 from libmoe.config.errors import ConfigError, DataError
 from libmoe.config.run import RunSpec
+from libmoe.config.saved import has_model
 from libmoe.config.schema import RunConfig
 
 ROUGHLY = 0.01
@@ -63,7 +64,7 @@ def reproduce(
     before = RunSpec.read(manifest)
     made = read_metrics(before.run_dir if before.run_dir.is_dir() else manifest.parent)[:steps]
     devices = _devices(before)
-    now = _today(before, manifest, devices, len(made))
+    now = _today(before, manifest, devices, made[-1]["step"])
     found = differences(before, now, manifest)
     for one in found:
         say(f"differs: {one}")
@@ -116,11 +117,11 @@ def _devices(before: RunSpec) -> Devices:
     return choose_devices(str(before.world.size), None)
 
 
-def _today(before: RunSpec, manifest: Path, devices: Devices, steps: int) -> RunSpec:
+def _today(before: RunSpec, manifest: Path, devices: Devices, last_step: int) -> RunSpec:
     """The run as it would be planned now: same settings, today's data, code and machine."""
     volume = Volume(before.data_dir)
     volume.require()
-    if before.init_from is not None and not (before.init_from / "config.json").is_file():
+    if before.init_from is not None and not has_model(before.init_from):
         raise ConfigError(
             f"The run started from {before.init_from}, which is gone: reproduce the stage before it first."
         )
@@ -135,7 +136,7 @@ def _today(before: RunSpec, manifest: Path, devices: Devices, steps: int) -> Run
             "hardware": provenance.hardware(devices.names),
             "code": provenance.code(before.config),
             "receipts": volume.receipts(),
-            "stop_after": steps,
+            "stop_after": last_step,
         }
     )
 

@@ -36,8 +36,9 @@ def compare(before: Sequence[dict[str, Any]], now: Sequence[dict[str, Any]], tol
     """
     equal, worst, first = 0, 0.0, ""
     unbroken = True
-    for number, was in enumerate(before):
-        is_now = now[number] if number < len(now) else {}
+    again = {step["step"]: step for step in now}
+    for was in before:
+        is_now = again.get(was["step"], {})
         apart = {key: _apart(was.get(key), is_now.get(key)) for key in COMPARED}
         unbroken = unbroken and not any(apart.values())
         equal += unbroken

@@ -10,7 +10,10 @@ The schema's metadata says which annotations these are; see the ``META_`` keys.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from libmoe.config.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,3 +44,19 @@ def index_schema(metadata: Mapping[bytes, bytes] | None = None) -> "pa.Schema":
     turn = pa.struct([(FROM, pa.string()), (VALUE, pa.string())])
     columns = [(ID, pa.string()), (IMAGES, pa.list_(pa.string())), (CONVERSATIONS, pa.list_(turn))]
     return pa.schema(columns, metadata=dict(metadata) if metadata else None)
+
+
+def open_index(index: Path) -> "pa.Table":
+    """Maps an index into memory; what its schema's metadata says is there, too.
+
+    Raises:
+        DataError: it is missing or cannot be read.
+    """
+    import pyarrow as pa
+
+    try:
+        return pa.ipc.open_file(pa.memory_map(str(index))).read_all()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(
+            f"The index {index} cannot be read ({error}): delete it and run `libmoe prepare` again."
+        ) from error

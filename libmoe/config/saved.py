@@ -7,6 +7,12 @@ from typing import Any
 from libmoe.config.errors import ConfigError
 
 MODEL_TYPE = "libmoe_llava"
+_CONFIG = "config.json"
+
+
+def has_model(folder: Path) -> bool:
+    """Whether a model was saved there; a model folder gets its name when it is whole."""
+    return (folder / _CONFIG).is_file()
 
 
 def saved_values(folder: Path) -> dict[str, Any]:
@@ -15,8 +21,8 @@ def saved_values(folder: Path) -> dict[str, Any]:
     Raises:
         ConfigError: there is none, or it is not libmoe's.
     """
-    path = folder / "config.json"
-    if not path.is_file():
+    path = folder / _CONFIG
+    if not has_model(folder):
         raise ConfigError(
             f"There is no checkpoint in {folder}: give the folder that holds config.json, as RUN/model."
         )

@@ -10,8 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from libmoe.config import row_sizes
-from libmoe.config.annotations import CONVERSATIONS, FROM, ID, IMAGES, VALUE
-from libmoe.config.errors import DataError
+from libmoe.config.annotations import CONVERSATIONS, FROM, ID, IMAGES, VALUE, open_index
 
 
 @dataclass(frozen=True)
@@ -61,9 +60,4 @@ class Rows:
 
     @cached_property
     def _table(self) -> pa.Table:
-        try:
-            return pa.ipc.open_file(pa.memory_map(str(self._index))).read_all()
-        except (pa.ArrowInvalid, OSError) as error:
-            raise DataError(
-                f"The index {self._index} cannot be read ({error}): delete it and run `libmoe prepare` again."
-            ) from error
+        return open_index(self._index)

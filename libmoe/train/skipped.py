@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from libmoe.config.json_lines import read_json_lines
 from libmoe.config.run import ROWS_NOT_TRAINED_ON as NAME
 
 
@@ -22,11 +23,7 @@ class SkipRecord:
 
 def read_skipped(run_dir: Path) -> list[SkipRecord]:
     """What the file of a run says; nothing where there is none."""
-    path = run_dir / NAME
-    if not path.exists():
-        return []
-    whole = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-    return [SkipRecord(**json.loads(line)) for line in whole]
+    return [SkipRecord(**line) for line in read_json_lines(run_dir / NAME)]
 
 
 def start_skipped(run_dir: Path, left_out: Iterable[SkipRecord], start: int) -> None:

@@ -9,10 +9,13 @@ from entrypoint.launch.metrics import read_metrics
 from libmoe.config.errors import DataError
 
 
-def test_steps_without_those_that_were_skipped_and_a_line_cut_short(tmp_path: Path) -> None:
-    steps = [{"step": 1, "loss": 2.5}, {"step": 2, "lr": 0.1}, {"step": 3, "loss": 2.25}]
-    lines = "".join(json.dumps(step) + "\n" for step in steps)
-    (tmp_path / "metrics.jsonl").write_text(lines + '{"step": 4, "lo')
+def test_steps_without_those_that_were_skipped_and_damaged_lines(tmp_path: Path) -> None:
+    steps = [{"step": 1, "loss": 2.5}, {"step": 2, "lr": 0.1}, {"step": 4, "loss": 2.25}]
+    first, *others = (json.dumps(step) + "\n" for step in steps)
+    damaged = b'{"step": 3, "lo\xff\n'
+    (tmp_path / "metrics.jsonl").write_bytes(
+        first.encode() + damaged + "".join(others).encode() + b'{"step": 5, "lo'
+    )
     assert read_metrics(tmp_path) == [steps[0], steps[2]]
 
 

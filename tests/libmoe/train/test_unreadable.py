@@ -11,7 +11,7 @@ from libmoe.config.rank_failure import Cause
 from libmoe.data.collator import BatchFacts
 from libmoe.data.dataset import Skipped
 from libmoe.train.callbacks.skipped import SkippedReport
-from libmoe.train.skipped import read_skipped
+from libmoe.train.skipped import SkipRecord, add_skipped, read_skipped
 from libmoe.train.terminal import silent
 
 pytestmark = pytest.mark.slow
@@ -96,6 +96,14 @@ def test_a_step_without_anything_to_learn_ends_the_run(add_rows, tmp_path, spec_
     assert failure.exit_code == 65
     assert failure.message.startswith("Nothing can be learnt in step 1: The image")
     assert "skip" not in failure.message
+
+
+def test_the_file_is_read_whatever_the_names_are_and_whatever_a_kill_has_cut(tmp_path):
+    record = SkipRecord(3, 7, "row\u2028one", "The image größe.jpg is missing.")
+    add_skipped(tmp_path, [record])
+    with (tmp_path / "skipped.jsonl").open("a") as file:
+        file.write('{"step": 4, "num')
+    assert read_skipped(tmp_path) == [record]
 
 
 def test_rows_are_skipped_within_reason(tmp_path):
