@@ -10,11 +10,13 @@ import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from entrypoint.lock import WriterLock
+from entrypoint.receipt import Receipt
+from entrypoint.shard import Shard
 from entrypoint.volume_failures import explain, full
 from libmoe.config.errors import VolumeError
 
@@ -30,56 +32,48 @@ def default_data_dir() -> Path:
 
 
 @dataclass(frozen=True)
-class Receipt:
-    """What came of an artifact: written last, so that its presence means it is whole."""
-
-    name: str
-    kind: str
-    destination: str
-    url: str
-    """As the catalogue names it."""
-    source: str
-    """The host it really came from: a mirror's, for instance."""
-    revision: str | None
-    commit: str | None
-    """The hub's commit at that time."""
-    sha256: str
-    size: int
-    files: int
-    unpacked_size: int
-    finished: str
-    tool: str
-
-
-@dataclass(frozen=True)
 class Volume:
     """The folder that holds all data, and nothing outside it."""
 
     root: Path
-    share: str = ""
+    share: Shard | None = None
     """Of several prepares that work on it at once, each its share: which one this is."""
-
-    @property
-    def desk(self) -> Path:
-        """What only one writer uses: its lock, and its aria2c's settings."""
-        return self.hidden / "shards" / self.share if self.share else self.hidden
 
     @property
     def hidden(self) -> Path:
         """What is ours: receipts, partial downloads, indexes, locks."""
         return self.root / ".libmoe"
 
+    @property
+    def desk(self) -> Path:
+        """What only one writer uses: its lock, and its aria2c's settings."""
+        return self._desks / self.share.name if self.share else self.hidden
+
+    @property
+    def _desks(self) -> Path:
+        return self.hidden / "shards"
+
+    def shares(self) -> list["Volume"]:
+        """The volume as each share sees it that has ever worked here."""
+        names = sorted(path.name for path in self._desks.glob("*"))
+        return [replace(self, share=share) for name in names if (share := Shard.named(name))]
+
     def path(self, relative: str) -> Path:
         """A place on the volume, from its path relative to the root."""
         return self.root / relative
 
+    @property
+    def partials(self) -> Path:
+        """Where downloads on their way are."""
+        return self.hidden / "partial"
+
     def partial(self, name: str) -> Path:
         """An artifact's download on its way."""
-        return self.hidden / "partial" / name
+        return self.partials / name
 
     def partial_state(self, name: str) -> Path:
         """What is known of that download."""
-        return self.hidden / "partial" / f"{name}.json"
+        return self.partials / f"{name}.json"
 
     def archive(self, name: str) -> Path:
         """An archive that is whole and verified, waiting for its extraction or kept after it."""
@@ -97,13 +91,33 @@ class Volume:
         """The Arrow index of an annotation artifact."""
         return self.hidden / "index" / f"{annotations}.arrow"
 
+    def annotations_draft(self, name: str) -> Path:
+        """Annotations of our own making that are being written."""
+        return self.hidden / "index" / f"{name}.json"
+
     def audit_path(self, annotations: str) -> Path:
         """The last audit of an annotation artifact."""
         return self.hidden / "audit" / f"{annotations}.json"
 
+    def unusable_path(self, annotations: str) -> Path:
+        """The images of an annotation artifact that cannot be used: a line each, the reason first."""
+        return self.hidden / "audit" / f"{annotations}.unusable.txt"
+
+    @property
+    def _receipts(self) -> Path:
+        return self.hidden / "receipts"
+
     def receipt_path(self, name: str) -> Path:
         """An artifact's receipt."""
-        return self.hidden / "receipts" / f"{name}.json"
+        return self._receipts / f"{name}.json"
+
+    def manifest_path(self, name: str) -> Path:
+        """The files that an artifact put on the volume."""
+        return self._receipts / f"{name}.files"
+
+    def missed_path(self, name: str) -> Path:
+        """The images of an artifact that did not come."""
+        return self._receipts / f"{name}.failed"
 
     def receipt(self, name: str) -> Receipt | None:
         """An artifact's receipt; None where it is not whole yet. One that is damaged is as good as none."""
@@ -114,7 +128,7 @@ class Volume:
 
     def receipts(self) -> dict[str, str]:
         """The sha256 of every artifact that is whole, by name."""
-        names = sorted(path.stem for path in self.receipt_path("x").parent.glob("*.json"))
+        names = sorted(path.stem for path in self._receipts.glob("*.json"))
         return {name: receipt.sha256 for name in names if (receipt := self.receipt(name))}
 
     def write_receipt(self, receipt: Receipt) -> None:
@@ -204,7 +218,7 @@ class Volume:
 
     def lock(self, wait: Callable[[str], None] | None = None) -> WriterLock:
         """The right to write on the volume; with ``wait``, which is told who has it, once it is free."""
-        what = f"Share {self.share} of the volume" if self.share else "The volume"
+        what = f"Share {self.share.name} of the volume" if self.share else "The volume"
         return WriterLock(self.desk / "lock", f"{what} {self.root}", wait)
 
     @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """``libmoe prepare``: parse, plan or prepare, print."""
 
 import os
+from dataclasses import replace
 
 import click
 
@@ -47,18 +48,20 @@ def command(
     from entrypoint.prepare.plan import make_plan
     from entrypoint.prepare.run import prepare
     from entrypoint.prepare.screen import progress, tables
-    from entrypoint.prepare.shards import Shard
+    from entrypoint.prepare.shards import pick
     from entrypoint.prepare.transport.addresses import Addresses
+    from entrypoint.shard import Shard
 
     share = Shard.parse(shard) if shard else None
     selection = request.select(request.catalog())
     addresses = Addresses(mirror, os.environ.get("HF_ENDPOINT"), os.environ.get("HF_TOKEN"))
     if dry_run:
-        mine = share.pick(selection.artifacts) if share else selection.artifacts
+        mine = pick(selection.artifacts, share) if share else selection.artifacts
         plan = make_plan(mine, request.volume, addresses, keep_archives)
         console.result(plan.as_dict()) if as_json else tables.show_plan(plan)
         return
     options = Options(addresses, connections, jobs, keep_archives)
     with twice_leaves(), progress.watcher() as emit:
-        outcome = prepare(selection, request.volume, options, emit, force, wait, share)
+        volume = replace(request.volume, share=share)
+        outcome = prepare(selection, volume, options, emit, force, wait)
     console.result(outcome.as_dict()) if as_json else tables.show_report(outcome.report)

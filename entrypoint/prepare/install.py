@@ -20,7 +20,8 @@ from entrypoint.prepare.transport.retry import StoppedError
 from entrypoint.prepare.transport.tool import TOOL
 from entrypoint.prepare.unpack.archive import BadArchiveError, LayoutRule, Member, read_members
 from entrypoint.prepare.unpack.extract import Repaired, Unpacking
-from entrypoint.volume import Receipt, Volume
+from entrypoint.receipt import Receipt
+from entrypoint.volume import Volume
 from libmoe.config.errors import DataError, VolumeError
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from entrypoint.volume import Volume, write_text
@@ -25,7 +24,7 @@ class Entry:
 def write_manifest(volume: Volume, name: str, entries: Iterable[Entry]) -> None:
     """Writes the manifest of an artifact, whole or not at all."""
     lines = (f"{entry.path}\t{entry.size}\t{entry.crc:08x}\t{entry.was}\n" for entry in entries)
-    write_text(manifest_path(volume, name), "".join(lines))
+    write_text(volume.manifest_path(name), "".join(lines))
 
 
 def read_manifest(volume: Volume, name: str) -> Iterator[Entry]:
@@ -34,7 +33,7 @@ def read_manifest(volume: Volume, name: str) -> Iterator[Entry]:
     Raises:
         FileNotFoundError: there is no manifest.
     """
-    with manifest_path(volume, name).open(encoding="utf-8") as file:
+    with volume.manifest_path(name).open(encoding="utf-8") as file:
         for line in file:
             path, size, crc, was = line.rstrip("\n").split("\t")
             yield Entry(path, int(size), int(crc, 16), was)
@@ -50,7 +49,7 @@ def manifest_table(volume: Volume, name: str) -> "pa.Table":
     import pyarrow as pa
     from pyarrow import csv
 
-    path = manifest_path(volume, name)
+    path = volume.manifest_path(name)
     types = {"path": pa.string(), "size": pa.int64(), "crc": pa.string(), "was": pa.string()}
     if not path.stat().st_size:
         return pa.table({column: pa.array([], types[column]) for column in ("path", "size")})
@@ -60,8 +59,3 @@ def manifest_table(volume: Volume, name: str) -> "pa.Table":
         csv.ParseOptions(delimiter="\t", quote_char=False),
         csv.ConvertOptions(column_types=types, include_columns=["path", "size"], strings_can_be_null=False),
     )
-
-
-def manifest_path(volume: Volume, name: str) -> Path:
-    """Where it is kept."""
-    return volume.receipt_path(name).with_suffix(".files")

@@ -15,7 +15,7 @@ from entrypoint.digests import crc_of
 from entrypoint.prepare.annotations.index import image_column
 from entrypoint.prepare.events import Emit, Finished, Progress, Said
 from entrypoint.prepare.listing import Listing
-from entrypoint.prepare.manifest import Entry, manifest_path, read_manifest, write_manifest
+from entrypoint.prepare.manifest import Entry, read_manifest, write_manifest
 from entrypoint.prepare.options import Options
 from entrypoint.prepare.transport.many import ManyFiles, Miss
 from entrypoint.prepare.transport.retry import RefusedError, UnreachableError
@@ -37,6 +37,7 @@ class Pictures:
         self._volume = volume
         self._addresses = options.addresses
         self._retry = options.retry
+        self._missed = volume.missed_path(artifact.name)
         self._emit = emit
 
     def bring(self, selection: Selection) -> None:
@@ -50,7 +51,7 @@ class Pictures:
         entries, misses = self._known()
         wanted = self._used_by(selection) - entries.keys()
         wanted -= {path for path, miss in misses.items() if miss.for_good}
-        if wanted or not manifest_path(self._volume, self._artifact.name).exists():
+        if wanted or not self._volume.manifest_path(self._artifact.name).exists():
             addresses = self._look_up(wanted)
             misses = {path: miss for path, miss in misses.items() if path not in wanted}
             misses |= {path: Miss(path, "not in the list", True) for path in wanted - addresses.keys()}
@@ -140,7 +141,7 @@ class Pictures:
         """What came, and what did not, as far as earlier prepares have written it down."""
         try:
             entries = {entry.path: entry for entry in read_manifest(self._volume, self._artifact.name)}
-            rows = [line.split("\t") for line in self._missed_path.read_text(encoding="utf-8").splitlines()]
+            rows = [line.split("\t") for line in self._missed.read_text(encoding="utf-8").splitlines()]
         except FileNotFoundError:
             return {}, {}
         listing = Listing(self._volume.root)
@@ -153,12 +154,8 @@ class Pictures:
             f"{_GONE if miss.for_good else _LATER}\t{' '.join(miss.reason.split())}\t{path}\n"
             for path, miss in sorted(misses.items())
         ]
-        write_text(self._missed_path, "".join(lines))
+        write_text(self._missed, "".join(lines))
         write_manifest(self._volume, self._artifact.name, (entries[path] for path in sorted(entries)))
-
-    @property
-    def _missed_path(self) -> Path:
-        return manifest_path(self._volume, self._artifact.name).with_suffix(".failed")
 
     def _progress(self, total: int) -> Callable[[int], None]:
         return lambda tried: self._emit(Progress(self._artifact.name, "images", tried, total))
@@ -170,4 +167,5 @@ class Pictures:
         size = sum(entry.size for entry in entries.values())
         self._emit(Finished(self._artifact.name, len(entries), size))
         if misses:
-            self._emit(Said(f"{self._artifact.name}: {len(misses)} images did not come: {self._missed_path}"))
+            listed = f"all of them are listed in {self._missed}"
+            self._emit(Said(f"{self._artifact.name}: {len(misses)} images did not come; {listed}"))

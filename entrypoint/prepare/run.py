@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from entrypoint.catalog.schema import Artifact
@@ -17,7 +17,7 @@ from entrypoint.prepare.options import Options
 from entrypoint.prepare.pictures import Pictures
 from entrypoint.prepare.pipeline import Arrivals, Pipeline, split, wholes
 from entrypoint.prepare.plan import Plan, Planned, make_plan
-from entrypoint.prepare.shards import Shard, right_to_write
+from entrypoint.prepare.shards import pick, right_to_write
 from entrypoint.prepare.state import state_of
 from entrypoint.prepare.transport.fetch import Fetcher
 from entrypoint.prepare.transport.parts import with_parts
@@ -45,15 +45,14 @@ def prepare(
     emit: Emit = ignore,
     force: bool = False,
     wait: bool = False,
-    shard: Shard | None = None,
 ) -> Outcome:
     """Brings everything that was selected onto the volume; may be killed at any moment and run again.
 
     Args:
+        volume: where it names a share, only this share of it, beside others that bring theirs.
         emit: is told what happens, from several threads.
         force: even if the plan says that it does not fit.
         wait: until another prepare that works on this volume has ended.
-        shard: only this share of it, beside others that bring theirs.
 
     Raises:
         VolumeError: the volume cannot be written, or what is selected does not fit.
@@ -62,26 +61,25 @@ def prepare(
         DataError: a source gives something else than it should; all that was good is in place.
     """
     volume.check()
-    if shard:
-        volume = replace(volume, share=shard.name)
+    share = volume.share
     job = _Job(selection, volume, options or Options(), emit)
     with volume.guard(), right_to_write(volume, (lambda who: emit(Said(who))) if wait else None):
-        if not shard:
+        if not share:
             volume.sweep()
         everything = job.plan(selection.artifacts)
         if not force:
             everything.require_space()
-        mine = shard.pick(selection.artifacts) if shard else selection.artifacts
-        plan = job.plan(mine) if shard else everything
+        mine = pick(selection.artifacts, share) if share else selection.artifacts
+        plan = job.plan(mine) if share else everything
         emit(Planned(plan))
         if failures := job.bring([step.artifact for step in plan.missing]):
             raise _summary(failures)
         job.finish(mine)
-        report = share_report(mine, volume) if shard else _audit(selection, plan)
+        report = share_report(mine, volume) if share else _audit(selection, plan)
         write_audits(report, volume)
         emit(Audited(report))
-        if shard:
-            emit(Said(f"share {shard.number}/{shard.of} is done; when all are, `libmoe verify` closes it"))
+        if share:
+            emit(Said(f"share {share.number}/{share.of} is done; when all are, `libmoe verify` closes it"))
     return Outcome(plan, report)
 
 

@@ -2,53 +2,28 @@
 
 import contextlib
 import random
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 from entrypoint.catalog.schema import Artifact
+from entrypoint.shard import Shard
 from entrypoint.volume import Volume
-from libmoe.config.errors import TryAgainError, UsageError
+from libmoe.config.errors import TryAgainError
 
 _PATIENCE_SECONDS = 10.0
 
 
-@dataclass(frozen=True)
-class Shard:
-    """Share ``number`` (from 0) of ``of`` shares."""
-
-    number: int
-    of: int
-
-    @classmethod
-    def parse(cls, text: str) -> "Shard":
-        """From ``i/n`` with i from 0, as the completion index of a Kubernetes Job counts.
-
-        Raises:
-            UsageError: it is no such share.
-        """
-        found = re.fullmatch(r"(\d+)/(\d+)", text)
-        if not found or not int(found[1]) < int(found[2]):
-            raise UsageError(f"--shard {text!r} is no share: give i/n with i from 0 to n-1, as in 0/4.")
-        return cls(int(found[1]), int(found[2]))
-
-    @property
-    def name(self) -> str:
-        """For a file."""
-        return f"{self.number}-of-{self.of}"
-
-    def pick(self, artifacts: Sequence[Artifact]) -> tuple[Artifact, ...]:
-        """Its share: all who ask with the same artifacts get the same shares, about equally large."""
-        sizes = [0] * self.of
-        mine: set[str] = set()
-        for unit in _units(artifacts):
-            lightest = sizes.index(min(sizes))
-            sizes[lightest] += _weight(unit)
-            if lightest == self.number:
-                mine.update(artifact.name for artifact in unit)
-        return tuple(artifact for artifact in artifacts if artifact.name in mine)
+def pick(artifacts: Sequence[Artifact], share: Shard) -> tuple[Artifact, ...]:
+    """A share of the artifacts: all who ask with the same ones get the same shares, about equally large."""
+    sizes = [0] * share.of
+    mine: set[str] = set()
+    for unit in _units(artifacts):
+        lightest = sizes.index(min(sizes))
+        sizes[lightest] += _weight(unit)
+        if lightest == share.number:
+            mine.update(artifact.name for artifact in unit)
+    return tuple(artifact for artifact in artifacts if artifact.name in mine)
 
 
 @contextlib.contextmanager
@@ -81,17 +56,21 @@ def right_to_write(volume: Volume, wait: Callable[[str], None] | None = None) ->
 
 def _rival(volume: Volume) -> TryAgainError | None:
     """Who works there and must not beside us; nobody is waited for while we hold a lock ourselves."""
-    kind = volume.share.rpartition("-")[2]
     try:
         if volume.share:
-            _pass(replace(volume, share=""))
-        for other in _shares(volume):
-            if other != volume.share and (not kind or other.rpartition("-")[2] != kind):
-                with replace(volume, share=other).lock():
+            _pass(replace(volume, share=None))
+        for other in volume.shares():
+            if not _beside(volume.share, other.share):
+                with other.lock():
                     pass
     except TryAgainError as rival:
         return rival
     return None
+
+
+def _beside(one: Shard | None, other: Shard | None) -> bool:
+    """Whether they may work at once: shares of as many; of itself, a share has the lock."""
+    return one is not None and other is not None and one.of == other.of
 
 
 def _pass(whole: Volume) -> None:
@@ -105,11 +84,6 @@ def _pass(whole: Volume) -> None:
             if time.monotonic() > deadline:
                 raise
             time.sleep(random.uniform(0.05, 0.2))
-
-
-def _shares(volume: Volume) -> list[str]:
-    folder: Path = replace(volume, share="x").desk.parent
-    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
 
 def _units(artifacts: Sequence[Artifact]) -> list[list[Artifact]]:

@@ -9,7 +9,8 @@ from entrypoint.prepare.listing import Listing
 from entrypoint.prepare.manifest import manifest_table, read_manifest
 from entrypoint.prepare.transport.record import bytes_here, read_record, space_of
 from entrypoint.prepare.unpack.archive import BadArchiveError, LayoutRule, read_members
-from entrypoint.volume import Receipt, Volume
+from entrypoint.receipt import Receipt
+from entrypoint.volume import Volume
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,11 @@ def _damage(artifact: Artifact, receipt: Receipt, volume: Volume, listing: Listi
 
 
 def _bytes_of(download: Artifact, volume: Volume) -> int:
-    for path in (volume.archive(download.name), volume.partial(download.name)):
-        record = read_record(path.with_name(f"{download.name}.json"))
+    name = download.name
+    archive = volume.archive(name), volume.archive_state(name)
+    partial = volume.partial(name), volume.partial_state(name)
+    for path, state in (archive, partial):
+        record = read_record(state)
         if record and path.exists():
             return bytes_here(record, path)
     return 0

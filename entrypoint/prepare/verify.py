@@ -9,7 +9,7 @@ from entrypoint.catalog.selection import Selection
 from entrypoint.prepare.annotations.filtered import write_filtered
 from entrypoint.prepare.annotations.index import ensure_index, rows_done
 from entrypoint.prepare.audit.report import Report
-from entrypoint.prepare.audit.rows import Depth, audit, judge, unusable_path, write_audits
+from entrypoint.prepare.audit.rows import Depth, audit, judge, write_audits
 from entrypoint.prepare.events import Emit, Said
 from entrypoint.prepare.listing import Listing
 from entrypoint.prepare.state import State
@@ -65,7 +65,7 @@ def verify(selection: Selection, volume: Volume, depth: Depth, filtered: bool, e
             raise
         emit(Said(f"only looked at: {error}"))
         return Verified(audit(selection, volume, depth), {}, {})
-    lists = {found.name: unusable_path(volume, found.name) for found in report.sets if found.unusable}
+    lists = {found.name: volume.unusable_path(found.name) for found in report.sets if found.unusable}
     return Verified(report, lists, written)
 
 

@@ -13,7 +13,7 @@ from entrypoint.launch.metrics import read_metrics
 from entrypoint.launch.nodes.settings import Place
 from entrypoint.launch.plan import annotations_of
 from entrypoint.launch.world import Devices, choose_devices
-from entrypoint.prepare.manifest import manifest_path, read_manifest
+from entrypoint.prepare.manifest import read_manifest
 from entrypoint.reproduce.compare import Comparison, compare
 from entrypoint.reproduce.differences import Difference, differences, same_machine
 from entrypoint.volume import Volume
@@ -98,7 +98,7 @@ def changed_files(volume: Volume) -> list[str]:
     """The first file of each artifact that is not what was once verified, found by reading all of them."""
     changed = []
     for name in volume.receipts():
-        if not manifest_path(volume, name).is_file():
+        if not volume.manifest_path(name).is_file():
             continue  # no archive
         entries = read_manifest(volume, name)
         path = next((entry.path for entry in entries if _differs(volume.path(entry.path), entry.crc)), None)

@@ -15,7 +15,8 @@ import pytest
 from entrypoint import lock
 from entrypoint.lock import Holder, WriterLock
 from entrypoint.process_id import ProcessId
-from entrypoint.volume import Receipt, Volume, default_data_dir, write_json
+from entrypoint.receipt import Receipt
+from entrypoint.volume import Volume, default_data_dir, write_json
 from libmoe.config.errors import TryAgainError, VolumeError
 from tests.entrypoint.mounts import fill_up, mounted
 

@@ -32,7 +32,7 @@ def write_filtered(
         }
     )
     final = volume.path(kept.destination)
-    draft = volume.hidden / "index" / f"{kept.name}.json"
+    draft = volume.annotations_draft(kept.name)
     draft.parent.mkdir(parents=True, exist_ok=True)
     try:
         _copy_rows(volume.path(artifact.destination), draft, frozenset(unusable_rows))

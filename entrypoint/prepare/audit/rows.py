@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from entrypoint.catalog.schema import Artifact
@@ -73,16 +72,11 @@ def write_audits(report: Report, volume: Volume) -> None:
     for found in report.sets:
         numbers = {name: value for name, value in asdict(found).items() if name != "unusable"}
         write_text(volume.audit_path(found.name), json.dumps(numbers) + "\n")
-        path = unusable_path(volume, found.name)
+        path = volume.unusable_path(found.name)
         if found.unusable:
             write_text(path, "".join(f"{reason}\t{image}\n" for image, reason in found.unusable))
         else:
             path.unlink(missing_ok=True)
-
-
-def unusable_path(volume: Volume, annotations: str) -> Path:
-    """The list of a set's images that cannot be used: a line each, the reason first."""
-    return volume.audit_path(annotations).with_suffix(".unusable.txt")
 
 
 def _audit_set(

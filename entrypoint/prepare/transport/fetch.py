@@ -44,7 +44,7 @@ class Fetcher:
         self.failures: list[LibmoeError] = []
 
     def __enter__(self) -> "Fetcher":
-        self._volume.partial("").mkdir(parents=True, exist_ok=True)
+        self._volume.partials.mkdir(parents=True, exist_ok=True)
         self._aria2.__enter__()
         return self
 

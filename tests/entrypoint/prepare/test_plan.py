@@ -58,7 +58,7 @@ def test_space_that_is_taken_already_is_not_asked_for_again(small):
     """What a killed prepare reserved or put in place, and an archive's files that are not gone."""
     small.artifacts["images"]["unpacked_size"] = 10_000  # a generous guess
     names, absent = ("images", "weights"), plan(small, "images", "weights").peak_bytes
-    small.volume.partial("").mkdir(parents=True)
+    small.volume.partials.mkdir(parents=True)
     with small.volume.partial("weights").open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, 3000)  # of which nobody knows which bytes have come
     assert plan(small, *names).peak_bytes == absent - 3000

@@ -22,7 +22,7 @@ def test_everything_lands_where_the_catalogue_says(small):
         *(f"images/0000{number % 2}/{number}.jpg" for number in range(6)),
     }
     assert tree["models/org/m/weights.bin"] == (small.served / "images.example.org/weights.bin").read_bytes()
-    assert not any(small.volume.partial("").iterdir())
+    assert not any(small.volume.partials.iterdir())
     assert not any((small.volume.hidden / "archives").iterdir())
 
 

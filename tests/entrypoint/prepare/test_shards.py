@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entrypoint.catalog.schema import Artifact
-from entrypoint.prepare.shards import Shard, right_to_write
+from entrypoint.prepare.shards import pick, right_to_write
+from entrypoint.shard import Shard
 from libmoe.config.errors import TryAgainError, UsageError
 from tests.entrypoint.prepare.conftest import World
 
@@ -28,7 +29,7 @@ def artifact(number: int, size: int) -> Artifact:
 @given(sizes=st.lists(st.integers(0, 10**9), max_size=20), of=st.integers(1, 6))
 def test_every_artifact_is_in_one_share_and_shares_are_alike(sizes, of):
     artifacts = [artifact(number, size) for number, size in enumerate(sizes)]
-    shares = [Shard(number, of).pick(artifacts) for number in range(of)]
+    shares = [pick(artifacts, Shard(number, of)) for number in range(of)]
     assert sorted(a.name for share in shares for a in share) == sorted(a.name for a in artifacts)
     weights = [sum(a.size or 0 for a in share) for share in shares]
     assert max(weights) - min(weights) <= max(sizes, default=0)
@@ -37,14 +38,14 @@ def test_every_artifact_is_in_one_share_and_shares_are_alike(sizes, of):
 def test_images_by_url_are_with_the_annotations_that_use_them():
     rows, pictures = artifact(0, 5), artifact(1, 0).model_copy(update={"kind": "images"})
     rows = rows.model_copy(update={"kind": "annotations"})
-    shares = [Shard(n, 3).pick([rows, pictures, artifact(2, 1), artifact(3, 1)]) for n in range(3)]
+    shares = [pick([rows, pictures, artifact(2, 1), artifact(3, 1)], Shard(n, 3)) for n in range(3)]
     assert sorted(len(share) for share in shares) == [1, 1, 2]
     assert {a.name for a in max(shares, key=len)} == {"a0", "a1"}
 
 
 @pytest.mark.parametrize("text", ["", "1", "2/2", "-1/2", "a/b", "0/0", "1/2/3"])
-def test_what_is_no_share(text):
-    with pytest.raises(UsageError, match="is no share"):
+def test_what_is_not_a_share(text):
+    with pytest.raises(UsageError, match="is not a share"):
         Shard.parse(text)
 
 
@@ -67,15 +68,15 @@ def test_who_may_work_beside_whom(small: World):
     volume = small.volume
     volume.check()
 
-    def share(name: str):
-        return replace(volume, share=name)
+    def share(number: int, of: int):
+        return replace(volume, share=Shard(number, of))
 
-    with right_to_write(share("0-of-2")):
-        with right_to_write(share("1-of-2")):
+    with right_to_write(share(0, 2)):
+        with right_to_write(share(1, 2)):
             pass
-        with pytest.raises(TryAgainError, match="Share 0-of-2"), right_to_write(share("0-of-2")):
+        with pytest.raises(TryAgainError, match="Share 0-of-2"), right_to_write(share(0, 2)):
             pass
-        with pytest.raises(TryAgainError, match="Share 0-of-2"), right_to_write(share("0-of-3")):
+        with pytest.raises(TryAgainError, match="Share 0-of-2"), right_to_write(share(0, 3)):
             pass
         with pytest.raises(TryAgainError, match="Share 0-of-2"), right_to_write(volume):
             pass
@@ -84,7 +85,7 @@ def test_who_may_work_beside_whom(small: World):
 def test_who_waits_goes_on_when_the_others_have_ended(small: World):
     small.volume.check()
     told = []
-    held = right_to_write(replace(small.volume, share="0-of-2"))
+    held = right_to_write(replace(small.volume, share=Shard(0, 2)))
     held.__enter__()
 
     def wait(who: str) -> None:
@@ -99,4 +100,4 @@ def test_a_share_waits_not_for_long_for_the_whole(small: World, monkeypatch):
     monkeypatch.setattr("entrypoint.prepare.shards._PATIENCE_SECONDS", 0.2)
     small.volume.check()
     with right_to_write(small.volume), pytest.raises(TryAgainError, match="The volume"):
-        right_to_write(replace(small.volume, share="0-of-2")).__enter__()
+        right_to_write(replace(small.volume, share=Shard(0, 2))).__enter__()

@@ -118,7 +118,7 @@ def test_wrong_bytes_are_dropped_fetched_once_more_and_refused(world):
         world.prepare("plain")
     assert hub.bytes_sent == 2 * len(content)
     assert world.tree() == {}
-    assert not list(world.volume.partial("").iterdir())
+    assert not list(world.volume.partials.iterdir())
 
 
 def test_a_folder_is_a_mirror(world):
