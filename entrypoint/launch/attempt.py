@@ -10,7 +10,6 @@ from entrypoint.launch.nodes.settings import Place
 from entrypoint.launch.plan import check_start
 from entrypoint.launch.processes import train_stage
 from entrypoint.launch.reshape import reshaped
-from entrypoint.launch.resume import check_fits, choose_checkpoint
 from libmoe.config.errors import LibmoeError, TryAgainError
 from libmoe.config.run import RunSpec
 
@@ -19,12 +18,15 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Attempt:
-    """``rendezvous_minutes``: how long the nodes wait for each other."""
+    """This node's part in an attempt, whichever stage it is at."""
 
     place: Place
     devices: dict[str, str]
+    """Environment that shows the ranks their devices."""
     resume: str
+    """``auto``, ``never``, or a checkpoint's folder."""
     rendezvous_minutes: float
+    """How long the nodes wait for each other."""
 
     def run(self, spec: RunSpec, say: Say) -> None:
         """Trains until the ranks end. Only node 0 decides and writes; the others follow its run.json.
@@ -57,9 +59,7 @@ class Attempt:
             )
         folder.check_continues(spec)
         check_start(spec)
-        resume = choose_checkpoint(spec.run_dir, self.resume)
-        folder.check_belongs(resume.checkpoint, spec)
-        check_fits(resume, spec)
+        resume = folder.where_to_go_on(spec, self.resume)
         for reason in resume.passed_over:
             say(f"stage {stage}: {reason}")
         if resume.checkpoint:

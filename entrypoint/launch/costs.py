@@ -17,12 +17,12 @@ def costs(forecast: Forecast) -> dict[str, dict[str, int] | str | None]:
     """
     memory, row = forecast.memory(), forecast.row_flops(again=True)
     model_row = forecast.row_flops(again=False)
-    if isinstance(forecast.model, str) or memory is None or row is None or model_row is None:
-        return {**dict.fromkeys(COUNTED), "uncounted": _why(forecast)}
-    counted = count_parameters(forecast.model)
+    if forecast.anatomy is None or memory is None or row is None or model_row is None:
+        return {**dict.fromkeys(COUNTED), "uncounted": forecast.uncounted}
+    counted = count_parameters(forecast.anatomy)
     run = forecast.spec.config
     tokens, batch = run.data.max_length, run.train.global_batch_size
-    forward = forward_flops(forecast.model, tokens, images=1)
+    forward = forward_flops(forecast.anatomy, tokens, images=1)
     parts = ("vision", "connector", "language", "embeddings", "experts", "routers")
     return {
         "parameters": {
@@ -41,12 +41,6 @@ def costs(forecast: Forecast) -> dict[str, dict[str, int] | str | None]:
         "memory_bytes": {"device": memory.device, **asdict(memory)},
         "uncounted": None,
     }
-
-
-def _why(forecast: Forecast) -> str:
-    if isinstance(forecast.model, str):
-        return forecast.model
-    return f"No row of {forecast.spec.annotations.name} can be used."
 
 
 def cells(figure: str, values: list[Mapping[str, int] | None]) -> list[tuple[str, ...]]:

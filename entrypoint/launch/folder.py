@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from entrypoint.launch.resume import checkpoints
+from entrypoint.launch.resume import Resume, check_fits, checkpoints, choose_checkpoint
 from entrypoint.lock import WriterLock
 from libmoe.config.errors import ConfigError, VolumeError
 from libmoe.config.run import RunSpec
@@ -41,6 +41,19 @@ def check_continues(spec: RunSpec) -> None:
     """
     if checkpoints(spec.run_dir) or is_done(spec):
         _check_same(spec.run_dir, spec, "or another --run-dir")
+
+
+def where_to_go_on(spec: RunSpec, resume: str) -> Resume:
+    """The checkpoint that ``--resume`` means, which this run can load.
+
+    Raises:
+        ConfigError: another run has saved it, with other settings or data; or DeepSpeed cannot load it here.
+        DataError: it was asked for by name and is damaged.
+    """
+    chosen = choose_checkpoint(spec.run_dir, resume)
+    check_belongs(chosen.checkpoint, spec)
+    check_fits(chosen, spec)
+    return chosen
 
 
 def check_belongs(checkpoint: Path | None, spec: RunSpec) -> None:

@@ -34,53 +34,56 @@ class Forecast:
         """Optimizer steps."""
         return self.data.steps(self.spec.config.train)
 
-    @cached_property
-    def model(self) -> Anatomy | str:
-        """What is counted; where it is not known, why."""
-        try:
-            return anatomy(self.spec.config.model, self.spec.config.moe)
-        except ConfigError as error:
-            return str(error)
+    @property
+    def anatomy(self) -> Anatomy | None:
+        """What is counted; None where the model is not known, and `uncounted` says why."""
+        return self._known[0]
+
+    @property
+    def uncounted(self) -> str | None:
+        """Why operations and memory are not counted; None where they are."""
+        no_rows = f"No row of {self.spec.annotations.name} can be used."
+        return self._known[1] or (None if self.data.rows else no_rows)
 
     @property
     def tokens(self) -> int | None:
         """That the whole run trains on, image tokens among them."""
-        return None if isinstance(self.model, str) else self._of_run(self._lengths(self.model))
+        return self._of_run(self._lengths(self.anatomy)) if self.anatomy else None
 
     @property
     def images(self) -> int | None:
         """That the whole run trains on."""
-        return None if isinstance(self.model, str) else self._of_run(self._images(self.model))
+        return self._of_run(self._images(self.anatomy)) if self.anatomy else None
 
     def row_flops(self, *, again: bool) -> int | None:
-        """Operations of a row, forward and backward, on average.
+        """Operations of a row, forward and backward, on average; None where they are not counted.
 
         Args:
             again: with what activation checkpointing computes a second time; MFU leaves it out.
         """
-        if isinstance(self.model, str) or not self.data.rows:
+        if self.anatomy is None or self.uncounted:
             return None
         train = self.spec.config.train
-        costs = row_costs(self.model, train.trainable, train.activation_checkpointing and again)
-        lengths, images = self._lengths(self.model), self._images(self.model)
+        costs = row_costs(self.anatomy, train.trainable, train.activation_checkpointing and again)
+        lengths, images = self._lengths(self.anatomy), self._images(self.anatomy)
         total = costs.of(int(lengths.sum()), int((lengths**2).sum()), int(images.sum()))
         return total // self.data.rows
 
     def memory(self, run: RunConfig | None = None) -> Memory | None:
-        """Of one rank, at its largest micro batch: the longest rows together.
+        """Of one rank, at its largest micro batch: the longest rows together; None where it is not counted.
 
         Args:
             run: with other settings than the stage's own.
         """
-        if isinstance(self.model, str) or not self.data.rows:
+        if self.anatomy is None or self.uncounted:
             return None
         run = run or self.spec.config
-        lengths, images = self._lengths(self.model), self._images(self.model)
+        lengths, images = self._lengths(self.anatomy), self._images(self.anatomy)
         longest = np.argsort(lengths)[-run.train.micro_batch_size :]
         tokens = lengths[longest].mean() if run.data.packing else lengths[longest].max()
         most = np.sort(images)[-run.train.micro_batch_size :].mean()
         return count_memory(
-            self.model, run, self.spec.world.size, tokens=int(np.ceil(tokens)), images=int(np.ceil(most))
+            self.anatomy, run, self.spec.world.size, tokens=int(np.ceil(tokens)), images=int(np.ceil(most))
         )
 
     @property
@@ -92,6 +95,14 @@ class Forecast:
             return None
         samples = self.steps * self.spec.config.train.global_batch_size
         return flops * samples / (peak * self.spec.world.size * self.mfu) / 3600
+
+    @cached_property
+    def _known(self) -> tuple[Anatomy | None, str | None]:
+        """The model's anatomy, or why it is not known."""
+        try:
+            return anatomy(self.spec.config.model, self.spec.config.moe), None
+        except ConfigError as error:
+            return None, str(error)
 
     def _lengths(self, model: Anatomy) -> np.ndarray:
         return self.data.lengths(model.image_tokens)

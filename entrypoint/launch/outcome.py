@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from entrypoint.launch.resume import checkpoints
@@ -14,17 +15,23 @@ from libmoe.config.run import RunSpec
 _VMSTAT = Path("/proc/vmstat")
 
 
+@dataclass(frozen=True)
 class Ending:
-    """What has to be known of the time before: made just before the ranks start."""
+    """What is known before this node's ranks start, and explains their end with what they leave."""
 
-    def __init__(self, spec: RunSpec, node: int, log: Path) -> None:
-        self.spec = spec
-        self.log = log
-        self.interrupted = False
-        self.ranks = range(node * spec.world.processes, (node + 1) * spec.world.processes)
-        self._kills = _out_of_memory_kills()
-        for rank in self.ranks:
+    spec: RunSpec
+    ranks: range
+    log: Path
+    kills_before: int
+    """Processes that the kernel had ended for memory by then."""
+
+    @classmethod
+    def before_start(cls, spec: RunSpec, node: int, log: Path) -> "Ending":
+        """To be called just before the ranks start: removes what they have left in an earlier attempt."""
+        ranks = range(node * spec.world.processes, (node + 1) * spec.world.processes)
+        for rank in ranks:
             RankFailure.forget(spec.run_dir, rank)
+        return cls(spec, ranks, log, _out_of_memory_kills())
 
     @property
     def next(self) -> str:
@@ -36,8 +43,8 @@ class Ending:
 
     @property
     def memory_ran_out(self) -> bool:
-        """Whether the kernel has ended a process for memory since."""
-        return _out_of_memory_kills() > self._kills
+        """Whether the kernel has ended a process for memory since the ranks started."""
+        return _out_of_memory_kills() > self.kills_before
 
     def failures(self) -> list[RankFailure]:
         """What the ranks wrote, the first to fail first."""
@@ -45,21 +52,24 @@ class Ending:
         return sorted(filter(None, left), key=lambda failure: failure.time)
 
 
-def explain(ending: Ending, ended: Mapping[int, int], watch: Watch) -> Verdict | None:
+def explain(
+    ending: Ending, ended: Mapping[int, int], watch: Watch, *, interrupted: bool = False
+) -> Verdict | None:
     """The cause, or None if all is well.
 
     Args:
         ended: exit code, or minus the signal, of each rank that was not ended by us.
+        interrupted: whether somebody asked this launcher to end.
     """
-    return gravest(_reasons(ending, ended, watch))
+    return gravest(_reasons(ending, ended, watch, interrupted))
 
 
-def _reasons(ending: Ending, ended: Mapping[int, int], watch: Watch) -> Iterator[Verdict]:
+def _reasons(ending: Ending, ended: Mapping[int, int], watch: Watch, interrupted: bool) -> Iterator[Verdict]:
     failures = ending.failures()
     for one in failures:
         told = "" if one.cause is Cause.INTERRUPTED else f" (log: {ending.log})"
         yield Verdict(one.cause, one.exit_code, f"{one.message}{told}")
-    if ending.interrupted and (any(ended.values()) or len(ended) < len(ending.ranks)):
+    if interrupted and (any(ended.values()) or len(ended) < len(ending.ranks)):
         yield Verdict(Cause.INTERRUPTED, TryAgainError.exit_code, f"Training was interrupted; {ending.next}.")
     for rank, code in ended.items():
         if code < 0:

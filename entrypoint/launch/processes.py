@@ -35,10 +35,10 @@ def train_stage(
     log_path = spec.run_dir / (f"log-node-{node}.txt" if node else "log.txt")
     with _writable(log_path) as log, Watch() as watch:
         environment = _environment(spec, link.rendezvous, node, watch.address, devices)
-        ending = Ending(spec, node, log_path)
+        ending = Ending.before_start(spec, node, log_path)
         with Crew(spec, node * spec.world.processes, environment, log, say) as crew:
-            ordered = _follow(crew, watch, link, ending, say)
-        own = explain(ending, crew.ended, watch)
+            ordered, interrupted = _follow(crew, watch, link, say)
+        own = explain(ending, crew.ended, watch, interrupted=interrupted)
         final = link.settle(ordered if ordered and ordered.cause is Cause.HUNG else own or ordered)
     if final:
         raise final.error()
@@ -77,20 +77,23 @@ def _environment(
     return {**defaults, **os.environ, **fixed, **devices}
 
 
-def _follow(
-    crew: Crew, watch: Watch, link: Link, ending: Ending, say: Callable[[str], None]
-) -> Verdict | None:
-    """Until no rank runs; a first interrupt asks the ranks to save, a second ends them."""
+def _follow(crew: Crew, watch: Watch, link: Link, say: Callable[[str], None]) -> tuple[Verdict | None, bool]:
+    """Until no rank runs; a first interrupt asks the ranks to save, a second ends them.
+
+    Returns:
+        The verdict that ended the ranks, if it was not their own doing; and whether there was an interrupt.
+    """
+    interrupted = False
     while True:
         try:
-            return _until_end(crew, watch, link)
+            return _until_end(crew, watch, link), interrupted
         except KeyboardInterrupt:
-            if ending.interrupted:
+            if interrupted:
                 crew.kill()
             else:
                 say("Interrupted: saving a checkpoint; interrupt again to stop at once.")
                 crew.ask_to_stop()
-            ending.interrupted = True
+            interrupted = True
 
 
 def _until_end(crew: Crew, watch: Watch, link: Link) -> Verdict | None:

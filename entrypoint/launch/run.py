@@ -11,7 +11,6 @@ from entrypoint.launch.forecast import ASSUMED_MFU, Forecast
 from entrypoint.launch.nodes.settings import Place
 from entrypoint.launch.plan import check_start, plan_stage
 from entrypoint.launch.restarts import Restarts
-from entrypoint.launch.resume import check_fits, choose_checkpoint
 from entrypoint.launch.verdict import RanksLostError
 from entrypoint.launch.world import Devices
 from entrypoint.settings import RunSettings
@@ -108,7 +107,4 @@ class Training:
                 resume = "auto"
 
     def _resumed(self, spec: RunSpec) -> RunSpec:
-        resume = choose_checkpoint(spec.run_dir, self.resume)
-        folder.check_belongs(resume.checkpoint, spec)
-        check_fits(resume, spec)
-        return spec.model_copy(update={"resume_from": resume.checkpoint})
+        return spec.model_copy(update={"resume_from": folder.where_to_go_on(spec, self.resume).checkpoint})

@@ -9,15 +9,14 @@ from tests.entrypoint.conftest import Manifest
 
 def test_the_next_try_starts_where_a_checkpoint_is(manifest: Manifest, tmp_path: Path) -> None:
     spec = manifest()
-    ending = Ending(spec, 0, tmp_path / "log.txt")
-    ending.interrupted = True
+    ending = Ending.before_start(spec, 0, tmp_path / "log.txt")
     with Watch() as watch:
-        verdict = explain(ending, {}, watch)
+        verdict = explain(ending, {}, watch, interrupted=True)
         assert verdict is not None
         assert verdict.message.endswith("; the same command starts again, as no checkpoint was saved yet.")
         for step in (5, 10):
             (spec.run_dir / f"checkpoints/step-{step}").mkdir(parents=True)
-        killed = explain(Ending(spec, 0, tmp_path / "log.txt"), {0: -9}, watch)
+        killed = explain(ending, {0: -9}, watch)
     assert killed is not None
     assert "; the same command continues from step 10 (log: " in killed.message
     assert killed.exit_code == 75
