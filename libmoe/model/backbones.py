@@ -58,10 +58,10 @@ def backbone_config(
     """
     model_type = str(settings.config.get("model_type"))
     own = _architecture(_own_part(shipped, model_type, origin))
-    made = _make(model_type, {**own, **_architecture(settings.config)})
-    _check_names(settings.config, _make(model_type, {}))
+    made = make_config(model_type, {**own, **_architecture(settings.config)})
+    _check_names(settings.config, make_config(model_type, {}))
     if shipped:
-        _check_fit(settings.config, made, _make(model_type, own), origin)
+        _check_fit(settings.config, made, make_config(model_type, own), origin)
     return made
 
 
@@ -75,8 +75,8 @@ def build_backbone(config: PreTrainedConfig, part: Literal["vision", "language"]
         return AutoModel.from_config(config)
     except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(
-            f"transformers makes no {config.model_type!r} model of model.{part}.config ({_reason(error)}): "
-            "correct it."
+            f"transformers makes no {config.model_type!r} of the {part} part's configuration "
+            f"({reason(error)}): correct it."
         ) from error
 
 
@@ -99,7 +99,12 @@ def _architecture(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key not in (*_NOT_ARCHITECTURE, "model_type")}
 
 
-def _make(model_type: str, values: Mapping[str, Any]) -> PreTrainedConfig:
+def make_config(model_type: str, values: Mapping[str, Any]) -> PreTrainedConfig:
+    """transformers' configuration of a type.
+
+    Raises:
+        ConfigError: there is no such type, or it does not take these values.
+    """
     if model_type not in CONFIG_MAPPING:
         known = nearest(model_type, CONFIG_MAPPING)
         raise ConfigError(f"transformers has no model_type {model_type!r}: {known}")
@@ -107,17 +112,16 @@ def _make(model_type: str, values: Mapping[str, Any]) -> PreTrainedConfig:
         return AutoConfig.for_model(model_type, **values)
     except (StrictDataclassError, AttributeError, TypeError, ValueError) as error:
         raise ConfigError(
-            f"transformers makes no {model_type!r} configuration of these settings ({_reason(error)}): "
-            "correct them in model.vision.config or model.language.config."
+            f"transformers makes no {model_type!r} of such a configuration ({reason(error)}): correct it."
         ) from error
 
 
-def _reason(error: Exception) -> str:
-    """The line of transformers' message that says what is wrong."""
+def reason(error: Exception) -> str:
+    """The sentence of transformers' message that says what is wrong."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if isinstance(error, StrictDataclassError):
-        return lines[-1].partition(": ")[2]
-    return f"{type(error).__name__}: {lines[0]}"
+    strict = isinstance(error, StrictDataclassError)  # whose last line holds the error itself
+    line = lines[-1] if strict else f"{type(error).__name__}: {lines[0]}"
+    return line.partition(". ")[0]
 
 
 def _check_names(given: Mapping[str, Any], usual: PreTrainedConfig) -> None:
@@ -148,7 +152,7 @@ def _own_part(shipped: Mapping[str, Any], model_type: str, origin: str) -> Mappi
         if not shipped or part.get("model_type") == model_type:
             return part
     there = [str(part["model_type"]) for part in parts if "model_type" in part]
-    raise _other("model_type", " with ".join(there), model_type, origin)
+    raise _other("model_type", " and ".join(there[1:] or there), model_type, origin)
 
 
 def _other(name: str, theirs: object, ours: object, origin: str) -> ConfigError:

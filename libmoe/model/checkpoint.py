@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import LlavaProcessor
 from transformers.utils.logging import disable_progress_bar
 
 from libmoe.config.errors import ConfigError
 from libmoe.config.saved import saved_values
+from libmoe.model.backbones import reason
 from libmoe.model.config import LibmoeConfig
 from libmoe.model.modeling import LibmoeForConditionalGeneration
 from libmoe.model.processor import stop_token_ids
@@ -40,6 +42,12 @@ def saved_config(folder: Path) -> LibmoeConfig:
     """The configuration of a model that was saved in ``folder``.
 
     Raises:
-        ConfigError: there is none, or it is not libmoe's.
+        ConfigError: there is none, it is not libmoe's, or describes no model.
     """
-    return LibmoeConfig.from_dict({"dtype": torch.float32, **saved_values(folder)})
+    values = {"dtype": torch.float32, **saved_values(folder)}
+    try:
+        return LibmoeConfig.from_dict(values)
+    except (StrictDataclassError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{folder}/config.json describes no model ({reason(error)}): give a folder that libmoe saved."
+        ) from error

@@ -5,8 +5,10 @@ from math import isqrt
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
+from pydantic import ValidationError
 from transformers import LlavaConfig
 
+from libmoe.config.errors import ConfigError
 from libmoe.config.placement import tower_depth
 from libmoe.config.saved import MODEL_TYPE
 from libmoe.config.schema import MoEConfig
@@ -28,8 +30,17 @@ class LibmoeConfig(LlavaConfig):
 
     @property
     def moe_settings(self) -> MoEConfig:
-        """The typed form of ``moe``."""
-        return MoEConfig.model_validate(self.moe or {})
+        """The typed form of ``moe``.
+
+        Raises:
+            ConfigError: ``moe`` holds a setting or a value that there is not.
+        """
+        try:
+            return MoEConfig.model_validate(self.moe or {})
+        except ValidationError as error:
+            problem = error.errors()[0]
+            key = ".".join(["moe", *map(str, problem["loc"])])
+            raise ConfigError(f"The model's configuration says {key} wrong: {problem['msg']}.") from error
 
     @property
     def pixels(self) -> int:

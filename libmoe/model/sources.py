@@ -12,7 +12,7 @@ from libmoe.config.schema import Part, RunConfig
 from libmoe.model.config import LibmoeConfig
 from libmoe.model.connector import Connector
 from libmoe.model.skeleton import whole_modules
-from libmoe.model.tensor_files import has_safetensors, read_bin, read_checkpoint
+from libmoe.model.tensor_files import read_weights
 from libmoe.model.tower import build_tower
 from libmoe.moe.seeding import derived_seed
 
@@ -27,6 +27,7 @@ def base_weights(
 
     Raises:
         ConfigError: a part's weights are not on the volume.
+        DataError: a file is damaged.
     """
     weights: dict[Part, str | None] = {
         "vision": run.model.vision.weights,
@@ -41,13 +42,10 @@ def base_weights(
 
 
 def _released(models_dir: Path, weights: str) -> Mapping[str, Tensor]:
-    """Tensors of a hub's folder: safetensors, or the one file that older releases have instead."""
     folder = models_dir / weights
     if not folder.is_dir():
         raise ConfigError(f"The weights {weights} are not in {models_dir}: fetch them with `libmoe prepare`.")
-    if (folder / "pytorch_model.bin").is_file() and not has_safetensors(folder):
-        return read_bin(folder / "pytorch_model.bin")
-    return read_checkpoint(folder)
+    return read_weights(folder)
 
 
 def _random(part: Part, config: LibmoeConfig, seed: int) -> dict[str, Tensor]:

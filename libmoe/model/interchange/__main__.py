@@ -1,17 +1,22 @@
 """Upstream's checkpoints to ours and back: ``python -m libmoe.model.interchange import|export``."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
-from libmoe.config.errors import LibmoeError
+from libmoe.config.errors import LibmoeError, TryAgainError
 from libmoe.model.interchange import Origin, export_checkpoint, import_checkpoint
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints the folder that was written on stdout; an error is one sentence on stderr and its exit code."""
     arguments = _arguments(argv)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     try:
         if arguments.action == "import":
             _import(arguments)
@@ -20,8 +25,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except LibmoeError as error:
         sys.stderr.write(f"libmoe: {error}\n")
         return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write(f"libmoe: Interrupted: {arguments.destination} was not written.\n")
+        return TryAgainError.exit_code
     sys.stdout.write(f"{arguments.destination}\n")
     return 0
+
+
+def _stop(signum: int, frame: FrameType | None) -> NoReturn:
+    """The first signal ends the work; what was written of it is then deleted undisturbed."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _import(arguments: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from libmoe.config.errors import ConfigError, DataError
 from libmoe.model.interchange.names import CONNECTOR, TOWER
-from libmoe.model.tensor_files import has_safetensors, read_bin, read_checkpoint
+from libmoe.model.tensor_files import has_weights, read_bin, read_weights
 
 ADAPTERS = {
     "mm_projector.bin": (CONNECTOR, CONNECTOR),
@@ -33,12 +33,7 @@ def read_upstream(folder: Path) -> dict[str, Tensor]:
         ConfigError: the folder holds no weights, or lacks a file that its index names.
         DataError: a file is damaged, or holds code instead of tensors.
     """
-    state: dict[str, Tensor] = {}
-    if has_safetensors(folder):
-        state |= read_checkpoint(folder)
-    else:
-        for name in _bin_files(folder):
-            state |= read_bin(folder / name)
+    state = read_weights(folder) if has_weights(folder) else {}
     for name in ADAPTERS:
         if (folder / name).is_file():
             state |= read_bin(folder / name)
@@ -54,25 +49,17 @@ def read_json(path: Path) -> dict:
     """A JSON object.
 
     Raises:
-        ConfigError: there is no such file.
+        ConfigError: there is no such file, or it cannot be read.
         DataError: it is something else.
     """
+    if not path.is_file():
+        raise ConfigError(f"There is no {path}: give the folder of a checkpoint.")
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
-        raise ConfigError(f"There is no {path}: give the folder of a checkpoint.") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
     except (ValueError, TypeError) as error:
         raise DataError(f"{path} is damaged: fetch it again.") from error
-
-
-def _bin_files(folder: Path) -> list[str]:
-    index = folder / "pytorch_model.bin.index.json"
-    if index.is_file():
-        try:
-            return sorted(set(read_json(index)["weight_map"].values()))
-        except (KeyError, AttributeError, TypeError) as error:
-            raise DataError(f"{index} is damaged: fetch it again.") from error
-    return ["pytorch_model.bin"] if (folder / "pytorch_model.bin").is_file() else []
 
 
 def _in_whole_model(name: str) -> str:

@@ -22,7 +22,7 @@ from libmoe.model.interchange.pixels import build_processor
 from libmoe.model.interchange.shards import Lazy, new_folder, write_shards
 from libmoe.model.interchange.towers import named_tower, tower_in
 from libmoe.model.processor import load_tokenizer, stop_token_ids
-from libmoe.model.tensor_files import has_safetensors, read_checkpoint
+from libmoe.model.tensor_files import has_weights, read_weights
 
 _EMBEDDINGS = "model.embed_tokens.weight"
 
@@ -87,13 +87,13 @@ def _complete(state: Mapping[str, Tensor], origin: Origin) -> dict[str, Tensor]:
     """Base weights, then what upstream trained."""
     base: dict[str, Tensor] = {}
     without_tower = not any(name.startswith(TOWER) for name in state)
-    if origin.tower is not None and without_tower and has_safetensors(origin.tower):
-        tower = read_checkpoint(origin.tower).items()
+    if origin.tower is not None and without_tower and has_weights(origin.tower):
+        tower = read_weights(origin.tower).items()
         base |= {
             TOWER + _body(name): tensor for name, tensor in tower if not name.startswith(("text_", "logit_"))
         }
     if origin.language is not None and _EMBEDDINGS not in state:
-        base |= read_checkpoint(origin.language)
+        base |= read_weights(origin.language)
     return base | dict(state)
 
 
@@ -110,7 +110,7 @@ def _with_tokenizer(source: Path, origin: Origin) -> Path:
 def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Read apart from upstream's ``config.json``, which transformers would take for the tokenizer's model."""
     with TemporaryDirectory() as apart:
-        for path in folder.iterdir():
+        for path in folder.iterdir() if folder.is_dir() else ():
             if path.name != "config.json":
                 (Path(apart) / path.name).symlink_to(path.resolve())
         try:
@@ -127,7 +127,12 @@ def _dtype(state: Mapping[str, Tensor], source: Path) -> torch.dtype:
             f"{source} lacks the language model, as stages that train the connector alone do: give "
             "--language the folder of the language model that upstream's config.json names."
         )
-    return state[_EMBEDDINGS].dtype
+    dtype = state[_EMBEDDINGS].dtype
+    if not dtype.is_floating_point:
+        raise ConfigError(
+            f"{source} holds {_EMBEDDINGS} as {dtype}: give the checkpoint before quantization."
+        )
+    return dtype
 
 
 def _lazy(place: Place, state: Mapping[str, Tensor], source: Path) -> Lazy:

@@ -9,6 +9,7 @@ from transformers import PreTrainedConfig
 
 from libmoe.config.errors import ConfigError, nearest
 from libmoe.config.schema import MoEConfig
+from libmoe.model.backbones import make_config
 from libmoe.model.config import LibmoeConfig
 from libmoe.model.interchange.keys import MOE, SUPPORTED, WHERE, language_class, language_keys
 from libmoe.model.interchange.names import ROUTERS
@@ -32,7 +33,9 @@ def from_upstream(
                 f"Upstream's config.json says {key} = {upstream[key]!r}, which is not supported: only "
                 f"{' or '.join(map(repr, values))} can be imported."
             )
-    scales = [int(scale) for scale in upstream.get("scales") or [1]]
+    scales = upstream.get("scales") or [1]
+    if not isinstance(scales, list) or not all(type(scale) is int and scale > 0 for scale in scales):
+        raise ConfigError(f"Upstream's config.json says scales = {scales!r}: write whole numbers, as [1, 3].")
     if scales[0] != 1:
         raise ConfigError(
             f"Upstream's config.json says scales = {scales}, but its first is computed as 1 whatever it is: "
@@ -70,8 +73,8 @@ def _moe_from(upstream: Mapping[str, Any]) -> MoEConfig:
         )
     if not where:
         return MoEConfig()
-    if upstream.get("moe_name") not in ROUTERS:
-        name = str(upstream.get("moe_name"))
+    name = str(upstream.get("moe_name"))
+    if name not in ROUTERS:
         raise ConfigError(f"Upstream's moe_name {name!r} cannot be imported: {nearest(name, ROUTERS)}")
     named = {setting: upstream[key] for key, setting in MOE.items() if upstream.get(key) is not None}
     try:
@@ -87,8 +90,9 @@ def _moe_from(upstream: Mapping[str, Any]) -> MoEConfig:
 def _language_from(upstream: Mapping[str, Any]) -> PreTrainedConfig:
     language = language_class(upstream)
     values = {key: value for key, value in upstream.items() if key in language_keys(language)}
-    rope = dict(upstream.get("rope_scaling") or {})
+    scaling = upstream.get("rope_scaling") or {}
+    rope = dict(scaling) if isinstance(scaling, Mapping) else {"type": scaling}
     rope |= {key: upstream[key] for key in ("rope_theta", "partial_rotary_factor") if key in upstream}
     if rope:
         values["rope_parameters"] = {"rope_type": rope.pop("type", "default"), **rope}
-    return language(**values)
+    return make_config(language.model_type, values)

@@ -10,6 +10,7 @@ from libmoe.config.schema import MoEConfig
 from libmoe.model.config import LibmoeConfig
 from libmoe.model.interchange.keys import LANGUAGES, MOE, WHERE, language_keys
 from libmoe.model.interchange.names import ROUTERS
+from libmoe.model.interchange.towers import MODEL_TYPES
 
 _OTHERWISE_THERE = ("xmoe", "smoe_plus_plus", "smoe_tcmoe")
 """Algorithms whose published form upstream's code does not compute."""
@@ -35,6 +36,11 @@ def to_upstream(config: LibmoeConfig, tower: str, pad: bool) -> dict[str, Any]:
                 f"Upstream's model has {key} {value!r}, this one {getattr(config, key)!r}: "
                 "it cannot be exported."
             )
+    if config.vision_config.model_type not in MODEL_TYPES:
+        raise ConfigError(
+            f"Upstream's towers are {' and '.join(MODEL_TYPES)}, this model's is a "
+            f"{config.vision_config.model_type}: it cannot be exported."
+        )
     if config.scales[0] != 1:
         raise ConfigError(
             f"Upstream's first scale is always 1, this model's scales are {list(config.scales)}: "

@@ -66,6 +66,7 @@ def new_folder(destination: Path) -> Iterator[Path]:
     """
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise UsageError(f"{destination} is not empty: name a folder that does not exist yet.")
+    destination = destination.resolve()  # a link to a folder stays one
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{destination.name}-", dir=destination.parent))
@@ -76,6 +77,8 @@ def new_folder(destination: Path) -> Iterator[Path]:
         yield partial
         partial.replace(destination)
     except (OSError, SafetensorError) as error:
-        raise VolumeError(f"{destination} cannot be written ({error}): make room and try again.") from error
+        raise VolumeError(
+            f"{destination} cannot be written ({error}): make room, or name another."
+        ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)

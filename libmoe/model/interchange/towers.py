@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import CONFIG_MAPPING, PreTrainedConfig
+from transformers import PreTrainedConfig
 
-from libmoe.config.errors import ConfigError
+from libmoe.config.errors import ConfigError, DataError
 from libmoe.config.layers import presets, resolve
+from libmoe.model.backbones import make_config
 from libmoe.model.interchange.files import read_json
 
-_MODEL_TYPES = ("siglip_vision_model", "clip_vision_model")
+MODEL_TYPES = ("siglip_vision_model", "clip_vision_model")
+"""Towers that upstream has."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +25,13 @@ class Tower:
     image_std: tuple[float, ...] = (0.5, 0.5, 0.5)
 
     def config(self) -> PreTrainedConfig:
-        """The typed form."""
-        return CONFIG_MAPPING[self.values["model_type"]](
-            **{key: value for key, value in self.values.items() if key != "model_type"}
-        )
+        """The typed form.
+
+        Raises:
+            ConfigError: transformers does not take the values.
+        """
+        values = {key: value for key, value in self.values.items() if key != "model_type"}
+        return make_config(self.values["model_type"], values)
 
 
 def named_tower(name: str) -> Tower:
@@ -49,10 +54,11 @@ def tower_in(folder: Path) -> Tower:
 
     Raises:
         ConfigError: the folder holds no configuration of one.
+        DataError: a file of it is damaged.
     """
     shipped = read_json(folder / "config.json")
-    for values in (shipped, shipped.get("vision_config", {})):
-        if values.get("model_type") in _MODEL_TYPES:
+    for values in (shipped, shipped.get("vision_config")):
+        if isinstance(values, dict) and values.get("model_type") in MODEL_TYPES:
             return Tower(values, **_pixels(folder))
     raise ConfigError(f"{folder} has no config.json of a SigLIP or CLIP tower: check --tower.")
 
@@ -83,4 +89,14 @@ def _pixels(folder: Path) -> dict[str, tuple[float, ...]]:
     if not path.is_file():
         return {}
     values = read_json(path)
-    return {key: tuple(values[key]) for key in ("image_mean", "image_std") if key in values}
+    colours = {key: values[key] for key in ("image_mean", "image_std") if key in values}
+    for key, value in colours.items():
+        if not _is_colour(value) or (key == "image_std" and min(value) <= 0):
+            raise DataError(f"{path} says {key} = {value!r}: write three numbers, as [0.5, 0.5, 0.5].")
+    return {key: tuple(value) for key, value in colours.items()}
+
+
+def _is_colour(value: object) -> bool:
+    return (
+        isinstance(value, list) and len(value) == 3 and all(isinstance(part, int | float) for part in value)
+    )

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ from libmoe.model import LibmoeForConditionalGeneration
 from libmoe.model.build import build_model
 from libmoe.model.checkpoint import load_checkpoint
 from libmoe.model.processor import build_processor
-from libmoe.model.tensor_files import read_checkpoint
+from libmoe.model.tensor_files import read_checkpoint, read_weights
 
 MakeSpec = Callable[..., RunSpec]
 Save = Callable[[LibmoeForConditionalGeneration], Path]
@@ -259,7 +260,55 @@ def test_tied_embeddings_are_stored_once(make_spec: MakeSpec, tmp_path: Path) ->
     assert again.lm_head.weight is again.model.language_model.embed_tokens.weight
 
 
-def test_damaged_index_is_bad_data(tmp_path: Path) -> None:
-    (tmp_path / "model.safetensors.index.json").write_text("{")
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"weight_map": ["a"]}', '{"weight_map": {"a": 1, "b": "c"}}']
+)
+@pytest.mark.parametrize("whole", ["model.safetensors", "pytorch_model.bin"])
+def test_damaged_index_is_bad_data(whole: str, content: str, tmp_path: Path) -> None:
+    (tmp_path / f"{whole}.index.json").write_text(content)
     with pytest.raises(DataError, match=r"index\.json is damaged"):
-        read_checkpoint(tmp_path)
+        read_weights(tmp_path)
+
+
+@pytest.mark.parametrize("whole", ["model.safetensors", "pytorch_model.bin"])
+@pytest.mark.parametrize("name", ["../other", "/etc/hostname", "folder/../../other"])
+def test_an_index_names_files_of_its_own_folder_alone(whole: str, name: str, tmp_path: Path) -> None:
+    index = {"weight_map": {"a": name}}
+    (tmp_path / f"{whole}.index.json").write_text(json.dumps(index))
+    with pytest.raises(DataError, match=f"names {name}, which is not in its folder"):
+        read_weights(tmp_path)
+
+
+def test_base_weights_in_shards_of_before_safetensors(released: RunSpec) -> None:
+    expected = state(build_model(released))
+    folder = released.models_dir / "m" / "phi"
+    tensors = read_checkpoint(folder)
+    for path in folder.glob("model*"):
+        path.unlink()
+    names = sorted(tensors)
+    for number in range(2):
+        torch.save({name: tensors[name] for name in names[number::2]}, folder / f"part-{number}.bin")
+    places = {name: f"part-{n % 2}.bin" for n, name in enumerate(names)}
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": places}))
+    torch.testing.assert_close(state(build_model(released)), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"moe": {"name": "smoee"}}, "says moe.name wrong"),
+        ({"moe": {"name": "smoe", "expertss": 3}}, "says moe.expertss wrong"),
+        ({"moe": 3}, "Field 'moe' with value 3"),
+        ({"text_config": {"model_type": "phi33"}}, "Unrecognized model type for subconfig: phi33"),
+        ({"image_token_index": "x"}, "'image_token_index' expected int"),
+    ],
+)
+def test_a_configuration_that_describes_no_model(
+    moe_model: LibmoeForConditionalGeneration, save: Save, change: dict[str, Any], told: str
+) -> None:
+    folder = save(moe_model)
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(ConfigError, match=told) as caught:
+        load_checkpoint(folder)
+    assert len(str(caught.value)) < 600

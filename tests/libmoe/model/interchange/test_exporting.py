@@ -113,6 +113,10 @@ def test_the_shared_expert_is_upstreams_last(
         ({"model": {"scales": [3, 1]}}, "first scale is always 1"),
         ({"moe": {"where": ["connector", "language"]}}, "smoe in connector, language"),
         ({"moe": {"name": "aux_free"}}, "aux_free in vision, connector"),
+        (
+            {"model": {"vision": {"config": {"model_type": "siglip2_vision_model", "num_patches": 16}}}},
+            "this model's is a siglip2_vision_model",
+        ),
         ({"moe": {"layers": {"vision": [1]}}}, r"no place for the tensor .*layers\.0\.mlp\.fc1"),
         ({"moe": {"name": "xmoe"}}, "only models with moe.compat = upstream"),
     ],
@@ -156,6 +160,16 @@ def test_a_full_disk_is_said_and_leaves_nothing_behind(kind: str, tmp_path: Path
     with pytest.raises(VolumeError, match="cannot be written"), new_folder(tmp_path / "upstream") as folder:
         write(folder, large)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_link_to_an_empty_folder_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    with new_folder(tmp_path / "link") as folder:
+        (folder / "a").write_text("a")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "disk" / "a").read_text() == "a"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "link"]
 
 
 def test_shards_are_what_transformers_writes(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """What cannot be imported is refused in one sentence, and leaves nothing behind."""
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,6 +81,12 @@ def test_another_number_of_experts_is_a_tensor_too_many(source: Callable[..., Pa
         ({"vocab_size": 2}, "beyond the model's 2 embeddings"),
         ({"num_selected": 9}, "moe.top_k is 9"),
         ({"num_experts": 0}, "num_experts = 0, which is wrong"),
+        ({"moe_name": ["smoe"]}, "did you mean 'smoe'?"),
+        ({"scales": "1,3"}, "scales = '1,3': write whole numbers, as [1, 3]"),
+        ({"scales": [1, 0]}, "scales = [1, 0]: write whole numbers"),
+        ({"hidden_size": "wide"}, "'hidden_size' expected int"),
+        ({"rope_scaling": "longer"}, "got longer"),
+        ({"hidden_act": "silluu"}, "KeyError: 'silluu'"),
     ],
 )
 def test_settings_of_another_model_are_refused(
@@ -100,7 +108,7 @@ def test_damaged_bin_files_are_bad_data(content: bytes, source: Callable[..., Pa
     assert "clip.bin is" in refusal(folder, tower, DataError)
 
 
-@pytest.mark.parametrize("value", [[torch.ones(1)], {"mm_projector.0.bias": 3}])
+@pytest.mark.parametrize("value", [[torch.ones(1)], {"mm_projector.0.bias": 3}, {0: torch.ones(1)}])
 def test_what_is_no_state_dict_is_bad_data(value: object, source: Callable[..., Path], tower: Path) -> None:
     folder = source()
     torch.save(value, folder / "clip.bin")
@@ -119,6 +127,50 @@ def test_a_folder_without_weights_is_told(source: Callable[..., Path], tower: Pa
     folder = source()
     (folder / "model.safetensors").unlink()
     assert "holds no weights" in refusal(folder, tower, ConfigError)
+
+
+def test_weights_that_were_quantized_are_told(source: Callable[..., Path], tower: Path) -> None:
+    def quantize(state: State) -> None:
+        state["model.embed_tokens.weight"] = state["model.embed_tokens.weight"].to(torch.int8)
+
+    assert "embed_tokens.weight as torch.int8" in refusal(source(quantize), tower, ConfigError)
+
+
+def test_a_tokenizer_that_is_not_there(source: Callable[..., Path], tower: Path, tmp_path: Path) -> None:
+    for given in (tmp_path / "absent", source() / "config.json"):
+        with pytest.raises(ConfigError, match="no readable tokenizer"):
+            import_checkpoint(tmp_path / "upstream", tmp_path / "ours", Origin(tower, tokenizer=given))
+
+
+@pytest.mark.parametrize(
+    "colours",
+    [{"image_mean": 3}, {"image_mean": [0.5]}, {"image_mean": ["a", "b", "c"]}, {"image_std": [0, 0, 0]}],
+)
+def test_colours_of_a_tower_that_are_none(
+    colours: dict[str, object], source: Callable[..., Path], tower: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "upstream" / "tower"
+    folder = source()
+    shutil.copytree(tower, other)
+    (other / "preprocessor_config.json").write_text(json.dumps(colours))
+    assert "write three numbers" in refusal(folder, other, DataError)
+
+
+@pytest.mark.parametrize("content", [{"vision_config": "x"}, {"vision_config": None}])
+def test_a_folder_that_describes_no_tower(
+    content: object, source: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = source()
+    (folder / "tower").mkdir()
+    (folder / "tower" / "config.json").write_text(json.dumps(content))
+    assert "no config.json of a SigLIP or CLIP tower" in refusal(folder, folder / "tower", ConfigError)
+
+
+def test_a_source_or_tower_that_is_a_file(source: Callable[..., Path], tower: Path) -> None:
+    folder = source()
+    with pytest.raises(ConfigError, match=r"There is no .*config\.json/config\.json"):
+        import_checkpoint(folder / "config.json", folder.parent / "ours", Origin(tower))
+    assert "There is no" in refusal(folder, folder / "config.json", ConfigError)
 
 
 def test_an_unknown_tower_asks_for_its_folder(source: Callable[..., Path], tmp_path: Path) -> None:
