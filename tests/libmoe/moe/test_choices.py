@@ -202,6 +202,18 @@ def test_a_layer_that_was_built_without_values_counts(dense: nn.Module, x: Tenso
     assert layer.router.moves.any()
 
 
+def test_counts_stay_whole_in_a_model_of_bfloat16(make_layer: MakeLayer) -> None:
+    """While ZeRO-3 builds a model, all that is made has the model's type."""
+    layer = make_layer(name="aux_free", top_k=1)
+    with torch.no_grad():
+        layer.router.weight.copy_(torch.eye(4, 8))
+    layer.router._counter_E = torch.zeros(4, dtype=torch.bfloat16, requires_grad=True)
+    experts = torch.arange(4).repeat_interleave(torch.tensor([257, 256, 256, 255]))
+    layer(torch.eye(8, dtype=torch.float64)[experts]).square().sum().backward()
+    after_step(layer, 0.1)
+    assert layer.router.moves.tolist() == [-1, 0, 0, 1]
+
+
 def test_biases_balance_without_a_loss(make_layer: MakeLayer) -> None:
     layer = make_layer(name="aux_free", balance_coefficient=0.0, z_coefficient=0.0, bias_update_rate=0.02)
     with torch.no_grad():
