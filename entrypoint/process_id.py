@@ -38,10 +38,21 @@ def _place() -> str:
     return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a process stands still: a signal or a debugger has stopped it."""
+    fields = _stat(pid)
+    return fields is not None and fields[0] in "Tt"
+
+
 def _started(pid: int) -> str | None:
     """The start time in clock ticks since boot; None where no such process is alive."""
+    fields = _stat(pid)
+    return None if fields is None or fields[0] in "ZX" else fields[19]
+
+
+def _stat(pid: int) -> list[str] | None:
+    """What the kernel says of a process, from its state on (proc_pid_stat(5)); None where there is none."""
     try:
-        after_name = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return None if after_name[0] in "ZX" else after_name[19]

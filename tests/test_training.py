@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from entrypoint.demo import Demo
-from entrypoint.launch.nodes.alone import free_port
 from entrypoint.launch.resume import choose_checkpoint
+from entrypoint.ports import free_port
 from tests.entrypoint.mounts import mounted
 
 KILLS = int(os.environ.get("LIBMOE_KILLS", "1"))

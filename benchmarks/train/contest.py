@@ -8,7 +8,7 @@ from multiprocessing import Pipe
 from typing import Any
 
 from benchmarks.train.turns import Step
-from entrypoint.launch.nodes.alone import free_port
+from entrypoint.ports import free_port
 from libmoe.config.errors import ConfigError
 from libmoe.config.run import RunSpec
 

@@ -77,7 +77,7 @@ class Artifact(_Strict):
     """Folder (archive, images) or file (annotations, file), relative to the volume's root."""
     layout: Literal["tree", "flatten"] = "tree"
     """Archive: keep the paths inside it below the destination, or the file names alone. A top folder that
-    repeats the destination's end is taken off (see `prepare/layout.py`)."""
+    repeats the destination's end is taken off (see `prepare/unpack/layout.py`)."""
     strip: VolumePath = ""
     """Archive: another top folder that is taken off when everything in the archive is under it."""
     unpacked_size: Bytes | None = None

@@ -6,7 +6,7 @@ from entrypoint.volume import Volume
 from libmoe.config.errors import VolumeError
 
 ROOM_BYTES = 100 * 10**9
-"""Stage 1 takes about 71 GB at its peak, all stages some hundreds (`prepare --dry-run` says it exactly)."""
+"""Stage 1 takes 62 GiB at its peak, all stages some hundreds (`prepare --dry-run` says it exactly)."""
 
 ROOM_FILES = 600_000
 """One file an image: stage 1 alone has 558,000."""

@@ -8,8 +8,8 @@ import time
 import uuid
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 
+from entrypoint.process_id import is_stopped
 from libmoe.config.beat import Beat
 
 _LONGEST = 4096
@@ -59,11 +59,9 @@ class Watch:
 
 def _as_it_is(beat: Beat) -> Beat:
     """A stopped process (SIGSTOP, a debugger) holds up the others, whatever it did last."""
-    try:
-        state = Path(f"/proc/{beat.pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except OSError:
+    if not is_stopped(beat.pid):
         return beat
-    return replace(beat, count=-1, doing=f"{beat.doing}, its process is stopped") if state in "Tt" else beat
+    return replace(beat, count=-1, doing=f"{beat.doing}, its process is stopped")
 
 
 def hung_sentence(beats: Iterable[Beat], minutes: float) -> str:

@@ -35,10 +35,10 @@ def share_out(
         return
     context = multiprocessing.get_context("spawn")  # a process with threads must not be forked
     waiting = iter(tasks)
-    crew: list[_Worker[Task, Result]] = []
+    workers: list[_Worker[Task, Result]] = []
     try:
-        crew.extend(_Worker(context, function) for _ in range(count))
-        busy = {worker.connection: worker for worker in crew if worker.begin_next(waiting)}
+        workers.extend(_Worker(context, function) for _ in range(count))
+        busy = {worker.connection: worker for worker in workers if worker.begin_next(waiting)}
         while busy:
             for connection in wait(list(busy)):
                 worker = busy[connection]  # type: ignore[index]
@@ -47,7 +47,7 @@ def share_out(
                     del busy[worker.connection]
                 yield result
     finally:
-        for worker in crew:
+        for worker in workers:
             worker.end()
 
 

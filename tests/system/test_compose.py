@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from entrypoint.launch.nodes.alone import free_port
+from entrypoint.ports import free_port
 from entrypoint.sample.hub import Answer, Hub, Library, Request
 
 if TYPE_CHECKING:

@@ -1,10 +1,9 @@
 """A run on one node."""
 
-import socket
-
 from entrypoint.launch.nodes.interface import Rendezvous, Report
 from entrypoint.launch.verdict import Verdict
 from entrypoint.launch.watch import hung_sentence
+from entrypoint.ports import free_port
 from libmoe.config.errors import LibmoeError, TryAgainError
 from libmoe.config.rank_failure import Cause
 from libmoe.config.run import RunSpec
@@ -33,14 +32,6 @@ class Alone:
 
     def close(self) -> None:
         """See ``Link``."""
-
-
-def free_port() -> int:
-    """A port on which nobody listens now."""
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def hang(report: Report, minutes: float) -> Verdict | None:

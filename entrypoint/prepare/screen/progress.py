@@ -20,7 +20,7 @@ COUNTED = {"index": "rows", "images": "images"}
 """Phases that are not measured in bytes."""
 
 
-class Watch:
+class Tally:
     """How far each artifact is, and all of them together: bytes that were fetched, of those to be fetched."""
 
     def __init__(self) -> None:
@@ -73,13 +73,13 @@ class Lines:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._watch = Watch()
+        self._tally = Tally()
         self._last = time.monotonic()
 
     def __call__(self, event: Event) -> None:
         """Tells an event, if it is worth a line now."""
         with self._lock:
-            self._watch.see(event)
+            self._tally.see(event)
             if isinstance(event, Progress):
                 self._tell_progress()
             elif line := sentence(event):
@@ -90,8 +90,8 @@ class Lines:
         if now - self._last < LOG_SECONDS:
             return
         self._last = now
-        lines = [self._watch.line(progress) for progress in self._watch.active.values()]
-        console.say("; ".join([*lines, *filter(None, [self._watch.all()])]))
+        lines = [self._tally.line(progress) for progress in self._tally.active.values()]
+        console.say("; ".join([*lines, *filter(None, [self._tally.all()])]))
 
 
 class Bars:
@@ -100,7 +100,7 @@ class Bars:
     def __init__(self, bars: "rich.progress.Progress") -> None:
         self._bars = bars
         self._lock = threading.Lock()
-        self._watch = Watch()
+        self._tally = Tally()
         self._all: rich.progress.TaskID | None = None
         self._tasks: dict[str, rich.progress.TaskID] = {}
         self._phases: dict[str, str] = {}
@@ -108,13 +108,13 @@ class Bars:
     def __call__(self, event: Event) -> None:
         """Moves a bar, or writes a line above them."""
         with self._lock:
-            self._watch.see(event)
+            self._tally.see(event)
             if isinstance(event, Progress):
                 self._move(event)
             elif line := sentence(event):
                 self._bars.console.print(line, highlight=False, markup=False)
             if isinstance(event, Planned) and event.plan.missing:
-                self._all = self._bars.add_task("in all", total=self._watch.total)
+                self._all = self._bars.add_task("in all", total=self._tally.total)
             if isinstance(event, Finished | Failed) and event.name in self._tasks:
                 self._bars.remove_task(self._tasks.pop(event.name))
 
@@ -123,14 +123,14 @@ class Bars:
             self._tasks[event.name] = self._bars.add_task(event.name, total=event.total)
         task = self._tasks[event.name]
         if event.phase in COUNTED:
-            self._bars.update(task, description=self._watch.line(event))
+            self._bars.update(task, description=self._tally.line(event))
             return
         if self._phases.get(event.name) != event.phase:
             self._phases[event.name] = event.phase
             self._bars.reset(task, description=f"{event.name}: {event.phase}", total=event.total)
         self._bars.update(task, completed=event.done, total=event.total)
         if self._all is not None:
-            self._bars.update(self._all, completed=self._watch.done)
+            self._bars.update(self._all, completed=self._tally.done)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from entrypoint.prepare.transport.control import drop_control, keep_control
-from entrypoint.prepare.transport.pace import Crew
+from entrypoint.prepare.transport.pace import Connections
 from entrypoint.prepare.transport.retry import StoppedError, UnreachableError
 from entrypoint.prepare.transport.session import GaveUpError, Session
 from entrypoint.volume import Volume
@@ -86,7 +86,7 @@ class Aria2:
     def _follow(
         self, client: "aria2p.Client", gid: str, path: Path, progress: Callable[[int, int], None]
     ) -> None:
-        pause, crew = _FIRST_POLL_SECONDS, Crew()
+        pause, served = _FIRST_POLL_SECONDS, Connections()
         while True:
             told = client.tell_status(gid, _FIELDS)
             keep_control(path)
@@ -96,7 +96,7 @@ class Aria2:
                 return
             if told["status"] in ("error", "removed"):
                 raise GaveUpError.of(told)
-            crew.tell(int(told["connections"]), total - done)
+            served.tell(int(told["connections"]), total - done)
             if self._stop.wait(pause):
                 raise StoppedError
             pause = min(2 * pause, _POLL_SECONDS)

@@ -7,7 +7,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from entrypoint.ports import free_port
 from entrypoint.prepare.transport.proxies import for_aria2
 from entrypoint.prepare.transport.tool import TOOL
 from entrypoint.process_id import ProcessId
@@ -87,7 +87,7 @@ class Daemon:
         """
         program = find_aria2c()
         for _ in range(5):  # somebody may take the port between our look and aria2's
-            port, secret = _free_port(), secrets.token_hex(16)
+            port, secret = free_port("127.0.0.1"), secrets.token_hex(16)
             self._process = _spawn(program, folder, port, secret, settings)
             self.client = _client(port, secret)
             try:
@@ -195,13 +195,6 @@ def _authorities() -> str:
     import certifi
 
     return os.environ.get("SSL_CERT_FILE") or certifi.where()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _is_script(path: Path) -> bool:

@@ -40,7 +40,7 @@ class Pace:
         self._since, self._done = self._now(), done
 
 
-class Crew:
+class Connections:
     """The connections of one attempt.
 
     A signed URL that expired still serves the connections that it has and refuses new ones: a file would end

@@ -5,7 +5,7 @@ import pytest
 from entrypoint.prepare.events import Failed, Finished, Progress
 from entrypoint.prepare.plan import Planned
 from entrypoint.prepare.screen import progress
-from entrypoint.prepare.screen.progress import Lines, Watch
+from entrypoint.prepare.screen.progress import Lines, Tally
 from entrypoint.prepare.screen.speed import Speed, duration
 
 MIB = 1 << 20
@@ -50,23 +50,23 @@ def test_a_log_gets_a_line_every_few_seconds_with_rate_and_time_left(small, cloc
 
 
 def test_the_total_counts_what_this_run_fetched():
-    watch = Watch()
-    watch.see(Progress("a", "fetch", 50, 100))  # fifty were here
-    watch.see(Progress("b", "fetch", 0, 100))
-    watch.see(Progress("a", "fetch", 80, 100))
-    watch.see(Progress("b", "fetch", 10, 100))
-    watch.see(Progress("a", "verify", 10, 100))
-    assert watch.done == 40
-    assert watch.line(watch.active["a"]).startswith("a: verify, 10 B of 100 B")
-    watch.see(Finished("a", 1, 100))
-    watch.see(Failed("b", "gone"))
-    assert not watch.active
+    tally = Tally()
+    tally.see(Progress("a", "fetch", 50, 100))  # fifty were here
+    tally.see(Progress("b", "fetch", 0, 100))
+    tally.see(Progress("a", "fetch", 80, 100))
+    tally.see(Progress("b", "fetch", 10, 100))
+    tally.see(Progress("a", "verify", 10, 100))
+    assert tally.done == 40
+    assert tally.line(tally.active["a"]).startswith("a: verify, 10 B of 100 B")
+    tally.see(Finished("a", 1, 100))
+    tally.see(Failed("b", "gone"))
+    assert not tally.active
 
 
 def test_rows_and_images_are_counted_not_measured():
-    watch = Watch()
-    watch.see(Progress("rows", "index", 4096, None))
-    watch.see(Progress("covers", "images", 500, 80_000))
-    assert [watch.line(one) for one in watch.active.values()] == [
+    tally = Tally()
+    tally.see(Progress("rows", "index", 4096, None))
+    tally.see(Progress("covers", "images", 500, 80_000))
+    assert [tally.line(one) for one in tally.active.values()] == [
         "rows: index, 4096 rows", "covers: images, 500 of 80000 images",
     ]  # fmt: skip

@@ -20,7 +20,7 @@ from entrypoint.prepare.transport import pace
 from entrypoint.prepare.transport.addresses import Addresses
 from entrypoint.prepare.transport.control import bytes_done
 from entrypoint.prepare.transport.hosts import Hosts
-from entrypoint.prepare.transport.pace import Crew, Pace
+from entrypoint.prepare.transport.pace import Connections, Pace
 from entrypoint.prepare.transport.record import Record, write_record
 from entrypoint.prepare.transport.retry import Retry, StoppedError, UnreachableError
 from entrypoint.prepare.transport.source import Resolver
@@ -315,11 +315,11 @@ def test_a_source_may_be_slow_to_start_but_not_for_ever():
 def test_a_source_that_lets_nobody_in_any_more_is_asked_anew(counts: list[int], left: int, lost: bool):
     """Every 10 s the number of connections; the second look still belongs to the settling."""
     clock = [0.0]
-    crew, raised = Crew(lambda: clock[0]), False
+    served, raised = Connections(lambda: clock[0]), False
     for count in counts:
         clock[0] += 10
         try:
-            crew.tell(count, left)
+            served.tell(count, left)
         except UnreachableError:
             raised = True
     assert raised is lost
