@@ -15,8 +15,6 @@ from libmoe.model.interchange import Origin, export_checkpoint, import_checkpoin
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints the folder that was written on stdout; an error is one sentence on stderr and its exit code."""
     arguments = _arguments(argv)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
     try:
         if arguments.action == "import":
             _import(arguments)
@@ -80,4 +78,6 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     sys.exit(main())
