@@ -14,7 +14,7 @@ from libmoe.model.packed_attention import attend_within_samples
 from libmoe.model.processor import build_processor
 from libmoe.moe import set_aux_scale
 from libmoe.train.arguments import compile_nothing, training_arguments
-from libmoe.train.callbacks import training_callbacks
+from libmoe.train.callbacks.assemble import training_callbacks
 from libmoe.train.checkpoint import Checkpoints, publish
 from libmoe.train.data import training_data
 from libmoe.train.determinism import make_repeatable

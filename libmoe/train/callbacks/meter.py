@@ -1,8 +1,10 @@
 """Measures every step over all ranks and hands the record to the sinks."""
 
+import operator
 import resource
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -16,6 +18,28 @@ from libmoe.train.ranks import gather
 from libmoe.train.utilization import Utilization
 
 
+@dataclass(frozen=True)
+class Counts:
+    """What is added up over micro batches, and over ranks."""
+
+    tokens: float = 0
+    """Without padding; image tokens included."""
+    pairs: float = 0
+    """Pairs of tokens of one row, which attention costs."""
+    images: float = 0
+    seen: float = 0
+    """Micro batches that hold an image."""
+    balance: float | torch.Tensor = 0.0
+    z: float | torch.Tensor = 0.0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(*map(operator.add, self.values(), other.values()))
+
+    def values(self) -> list[Any]:
+        """In the order in which they are given."""
+        return [getattr(self, field.name) for field in fields(self)]
+
+
 class Meter(TrainerCallback):
     """Every rank has one, for ranks add up what they counted; only the first has ``sinks``."""
 
@@ -25,7 +49,7 @@ class Meter(TrainerCallback):
         self._sinks = sinks
         self._layers: list[MoEMLP] = []
         self._batch: BatchFacts | None = None
-        self._counted: list[float | torch.Tensor] = _zeros()
+        self._counted = Counts()
         self._step: dict[str, Any] = {}
         self._clock = 0.0
 
@@ -45,22 +69,23 @@ class Meter(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, *_: Any, **__: Any) -> None:
         """The step's last micro batch: what all ranks counted becomes the step's record, but for its loss."""
         self._count()
-        everyone = gather([*map(float, self._counted), _memory(args.device)], args.device)
-        tokens, pairs, images, seen, balance, z, _ = everyone.sum(0).tolist()
+        everyone = gather([_memory(args.device), *map(float, self._counted.values())], args.device)
+        total = Counts(*everyone[:, 1:].sum(0).tolist())
         now = time.monotonic()
         seconds = now - self._clock
         self._step = {
-            "balance_loss": balance / seen if self._aux(self._moe.balance_coefficient) and seen else None,
-            "z_loss": z / seen if self._aux(self._moe.z_coefficient) and seen else None,
-            "tokens": int(tokens),
-            "images": int(images),
+            "balance_loss": self._mean(total.balance, total.seen, self._moe.balance_coefficient),
+            "z_loss": self._mean(total.z, total.seen, self._moe.z_coefficient),
+            "tokens": int(total.tokens),
+            "images": int(total.images),
             "seconds": seconds,
-            "tokens_per_s": tokens / seconds,
-            "mfu": self._utilization and self._utilization.share(tokens, pairs, images, seconds),
-            "memory_bytes": int(everyone[:, -1].max()),
+            "tokens_per_s": total.tokens / seconds,
+            "mfu": self._utilization
+            and self._utilization.share(total.tokens, total.pairs, total.images, seconds),
+            "memory_bytes": int(everyone[:, 0].max()),
         }
         self._clock = now
-        self._counted = _zeros()
+        self._counted = Counts()
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, *_: Any, logs: dict[str, Any], **__: Any
@@ -93,16 +118,11 @@ class Meter(TrainerCallback):
         balance = [layer.balance_loss for layer in self._layers if shown and layer.balance_loss is not None]
         z = [layer.z_loss for layer in self._layers if shown and layer.z_loss is not None]
         batch = self._batch
-        new = [batch.tokens, batch.pairs, batch.images, int(shown), sum(balance), sum(z)]
-        self._counted = [old + value for old, value in zip(self._counted, new, strict=True)]
+        self._counted += Counts(batch.tokens, batch.pairs, batch.images, int(shown), sum(balance), sum(z))
 
-    def _aux(self, coefficient: float) -> bool:
-        return bool(self._layers) and coefficient > 0
-
-
-def _zeros() -> list[float | torch.Tensor]:
-    """Tokens, pairs of them, images, micro batches that hold an image, balance loss, z loss."""
-    return [0, 0, 0, 0, 0.0, 0.0]
+    def _mean(self, summed: float | torch.Tensor, seen: float, coefficient: float) -> float | None:
+        """Over the micro batches that hold an image; None where the loss has no part in training."""
+        return float(summed) / seen if self._layers and coefficient > 0 and seen else None
 
 
 def _memory(device: torch.device) -> float:
