@@ -1,4 +1,7 @@
-"""transformers' Trainer with our order of the data; all else that is ours is callbacks."""
+"""transformers' Trainer with our order of the data. All else that is ours is callbacks, but for five methods.
+
+Each is overridden for what transformers does there and gives no other way to change; its docstring says what.
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -27,14 +30,21 @@ class OrderedTrainer(Trainer):
         self.remove_callback(PrinterCallback)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Reports a step; what is summed up for the next one starts from 0, also after a loss that is NaN."""
+        """Reports a step; the sum for the next one starts from 0.
+
+        transformers subtracts the sum from itself, which leaves a NaN in it for the rest of the run.
+        """
         super().log(logs, start_time)
         self._tr_loss.zero_()
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], Tensor | int | None]:
-        """Nothing after the last step: a run that resumes there has its model to save and no step to make."""
+        """Nothing after the last step.
+
+        transformers makes one step before it looks whether there are any left, also where a run resumes after
+        its last one and has but its model to save.
+        """
         if self.state.global_step >= self.state.max_steps:
             return [], None
         samples: tuple[list[Any], Tensor | int | None] = super().get_batch_samples(
@@ -43,10 +53,14 @@ class OrderedTrainer(Trainer):
         return samples
 
     def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[int]:
+        """Ours; transformers makes one by its name and takes none from outside."""
         return self._sampler
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Of a batch that is on the device already; the Trainer brings colours to the model's precision."""
+        """Makes colours of the bytes of a batch, which is on the device already.
+
+        transformers has no turn of its own between device and model; colours made before would have to cross.
+        """
         if "pixel_values" in inputs:
             inputs = {**inputs, "pixel_values": self._pixels.to_colours(inputs["pixel_values"])}
         prepared: dict[str, Any] = super()._prepare_inputs(inputs)
@@ -57,8 +71,10 @@ class OrderedTrainer(Trainer):
     ) -> Tensor | int | None:
         """Labels of a step, over all ranks.
 
+        transformers divides the loss by them, be there any or none.
+
         Raises:
-            DataError: there are none, which makes the loss no number; every rank finds the same.
+            DataError: there are none, so that the loss would not be a number; every rank finds the same.
         """
         labels = super()._get_num_items_in_batch(batch_samples, device)
         if labels is not None and not int(labels):
