@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from libmoe.config.errors import DataError, LibmoeError, UsageError
+from libmoe.config.errors import ConfigError, DataError, LibmoeError, UsageError
 from libmoe.config.saved import saved_values
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Captioner:
 
         Raises:
             UsageError: the prompt is empty or places images itself.
+            ConfigError: the checkpoint's tokenizer has no chat template.
             DataError: an image is missing or cannot be decoded.
         """
         import torch
@@ -68,7 +69,12 @@ class Captioner:
         return inputs
 
     def _chat(self, images: int, prompt: str) -> str:
-        placeholder = self.processor.image_token
+        placeholder, tokenizer = self.processor.image_token, self.processor.tokenizer
+        if not tokenizer.chat_template:
+            raise ConfigError(
+                f"The tokenizer in {tokenizer.name_or_path} has no chat template, which makes a prompt a "
+                "conversation: put the language model's chat_template.jinja beside it."
+            )
         if not prompt.strip():
             raise UsageError(
                 "The prompt is empty: say what you want to know, as in --prompt 'Describe the image.'"
@@ -78,9 +84,7 @@ class Captioner:
                 f"The prompt holds {placeholder}: leave it out, images are placed before the prompt."
             )
         turn = {"role": "user", "content": f"{placeholder}\n" * images + prompt.strip()}
-        return self.processor.tokenizer.apply_chat_template(
-            [turn], tokenize=False, add_generation_prompt=True
-        )
+        return tokenizer.apply_chat_template([turn], tokenize=False, add_generation_prompt=True)
 
 
 def _decode(path: Path) -> "Image":

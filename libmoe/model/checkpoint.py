@@ -12,7 +12,7 @@ from libmoe.config.saved import saved_values
 from libmoe.model.backbones import reason
 from libmoe.model.config import LibmoeConfig
 from libmoe.model.modeling import LibmoeForConditionalGeneration
-from libmoe.model.processor import stop_token_ids
+from libmoe.model.processor import saved_processor, stop_token_ids
 from libmoe.model.tensor_files import read_checkpoint
 from libmoe.model.weights import load
 
@@ -26,12 +26,7 @@ def load_checkpoint(folder: Path) -> tuple[LibmoeForConditionalGeneration, Llava
     """
     config = saved_config(folder)
     disable_progress_bar()
-    try:
-        processor = LlavaProcessor.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"{folder} has no readable processor: save the model with its processor."
-        ) from error
+    processor = saved_processor(folder)
     model = load(config, read_checkpoint(folder), f"The checkpoint {folder}", seed=0, dtype=config.dtype)
     model.generation_config.eos_token_id = stop_token_ids(processor.tokenizer)
     model.generation_config.pad_token_id = processor.tokenizer.pad_token_id

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from jinja2 import TemplateError
 from PIL import Image
 from transformers import AddedToken, AutoTokenizer, LlavaProcessor, PreTrainedTokenizerBase
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
@@ -53,22 +54,46 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         raise ConfigError(f"There is no tokenizer in {folder}: fetch it with `libmoe prepare`.")
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"The tokenizer in {folder} cannot be read: {error}") from error
+    except Exception as error:  # the libraries stumble over damage in any way
+        raise ConfigError(f"The tokenizer in {folder} cannot be read: {error!r}; fetch it again.") from error
     tokenizer.add_tokens([AddedToken(IMAGE_TOKEN, special=True, normalized=False)], special_tokens=True)
     if isinstance(tokenizer.chat_template, str):
         tokenizer.chat_template = taking_images(tokenizer.chat_template)
     return tokenizer
 
 
+def saved_processor(folder: Path) -> LlavaProcessor:
+    """The processor that was saved with a model.
+
+    Raises:
+        ConfigError: there is none, or it cannot be read.
+    """
+    try:
+        return LlavaProcessor.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # the libraries stumble over damage in any way
+        raise ConfigError(
+            f"{folder} has no readable processor: save the model with its processor."
+        ) from error
+
+
 def stop_token_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """What ends an answer: the end of text, and the token the chat template puts after an answer."""
+    """What ends an answer: the end of text, and the token the chat template puts after an answer.
+
+    Raises:
+        ConfigError: the chat template is none.
+    """
     stops = {tokenizer.eos_token_id}
     if tokenizer.chat_template:
         answer = "libmoe-answer"
         turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": answer}]
-        rendered = tokenizer.apply_chat_template(turns, tokenize=False)
-        after = tokenizer(rendered.rpartition(answer)[2], add_special_tokens=False).input_ids
+        try:
+            rendered = tokenizer.apply_chat_template(turns, tokenize=False)
+        except TemplateError as error:
+            raise ConfigError(
+                f"The chat template in {tokenizer.name_or_path} renders no conversation ({error}): "
+                "correct it."
+            ) from error
+        after = tokenizer(rendered.partition(answer)[2], add_special_tokens=False).input_ids
         added = tokenizer.added_tokens_decoder
         stops |= {token for token in after[:1] if token in added and added[token].special}
     return sorted(stops - {None})

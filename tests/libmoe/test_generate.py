@@ -169,6 +169,33 @@ def test_checkpoint_without_processor(
     assert "no readable processor" in message
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "told"),
+    [
+        ("tokenizer.json", "{}", "no readable processor"),
+        ("processor_config.json", '{"image_processor": 3}', "no readable processor"),
+        ("chat_template.jinja", "{% for", "renders no conversation"),
+        ("chat_template.jinja", None, "has no chat template"),
+    ],
+)
+def test_damage_beside_the_weights(
+    capsys: pytest.CaptureFixture[str],
+    checkpoint: Path,
+    tmp_path: Path,
+    file: str,
+    content: str | None,
+    told: str,
+) -> None:
+    for path in checkpoint.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / file).unlink()
+    if content is not None:
+        (tmp_path / file).write_text(content)
+    code, message = failure(capsys, "--checkpoint", tmp_path, "--prompt", "What?")
+    assert code == 78
+    assert told in message
+
+
 def test_mis_shaped_checkpoint(capsys: pytest.CaptureFixture[str], checkpoint: Path, tmp_path: Path) -> None:
     for path in checkpoint.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import LlavaProcessor
 
 from libmoe.config.errors import ConfigError
 from libmoe.model.checkpoint import saved_config
@@ -16,6 +15,7 @@ from libmoe.model.interchange.layout import Layout
 from libmoe.model.interchange.outgoing import to_upstream
 from libmoe.model.interchange.shards import Lazy, new_folder, write_shards
 from libmoe.model.interchange.towers import tower_name
+from libmoe.model.processor import saved_processor
 from libmoe.model.tensor_files import read_checkpoint
 
 
@@ -34,7 +34,7 @@ def export_checkpoint(source: Path, destination: Path, tower: str | None = None)
         UsageError, VolumeError: ``destination`` is not empty or cannot be written.
     """
     config = saved_config(source)
-    processor = _processor(source)
+    processor = saved_processor(source)
     pad = bool(processor.image_processor.do_pad)
     settings = to_upstream(config, tower or tower_name(config.vision_config), pad)
     layout = Layout(config)
@@ -45,15 +45,6 @@ def export_checkpoint(source: Path, destination: Path, tower: str | None = None)
             save_adapters(folder, tensors)
         (folder / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
         processor.tokenizer.save_pretrained(folder)
-
-
-def _processor(source: Path) -> LlavaProcessor:
-    try:
-        return LlavaProcessor.from_pretrained(source, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"{source} has no readable processor: save the model with its processor."
-        ) from error
 
 
 def _tensors(state: Mapping[str, Tensor], layout: Layout, source: Path) -> dict[str, Lazy]:

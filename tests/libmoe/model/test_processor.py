@@ -98,8 +98,9 @@ def test_answers_stop_at_the_templates_own_mark(make_spec: MakeSpec) -> None:
     tokenizer = build_processor(spec.config, spec.models_dir).tokenizer
     expected = {"<|end|>", "<|endoftext|>"}
     assert set(tokenizer.convert_ids_to_tokens(stop_token_ids(tokenizer))) == expected
-    tokenizer.chat_template = None
-    assert stop_token_ids(tokenizer) == [tokenizer.eos_token_id]
+    for without in (None, "<|user|>{{ messages[0].content }}"):  # the latter leaves the answer out
+        tokenizer.chat_template = without
+        assert stop_token_ids(tokenizer) == [tokenizer.eos_token_id]
 
 
 def test_answers_in_chatml_stop_at_its_mark(make_spec: MakeSpec) -> None:
@@ -122,10 +123,13 @@ def test_missing_tokenizer_is_told(make_spec: MakeSpec) -> None:
         build_processor(spec.config, spec.models_dir)
 
 
-def test_unreadable_tokenizer_is_told(make_spec: MakeSpec, tmp_path: Path) -> None:
+@pytest.mark.parametrize("tokens", [None, "{}", "{"])
+def test_unreadable_tokenizer_is_told(make_spec: MakeSpec, tmp_path: Path, tokens: str | None) -> None:
     folder = tmp_path / "models" / "libmoe" / "tiny"
     folder.mkdir(parents=True)
     (folder / "tokenizer_config.json").write_text("{}")
+    if tokens:
+        (folder / "tokenizer.json").write_text(tokens)
     with pytest.raises(ConfigError, match="cannot be read"):
         build_processor(make_spec("sft").config, tmp_path / "models")
 
