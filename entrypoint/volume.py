@@ -148,7 +148,7 @@ class Volume:
         return place
 
     def has_room(self, size: int) -> bool:
-        """Whether so many bytes can be written, as far as the file system says."""
+        """Whether this many bytes can be written, as far as the file system says."""
         free = self.free_bytes()
         return free is None or size <= free
 
@@ -158,7 +158,7 @@ class Volume:
         return status.f_favail if status.f_files else None
 
     def has_inodes(self, count: int) -> bool:
-        """Whether so many files can be made, as far as the file system says."""
+        """Whether this many files can be made, as far as the file system says."""
         free = self.free_inodes()
         return free is None or count <= free
 
@@ -180,7 +180,7 @@ class Volume:
         parent = self.root.absolute().parent
         if not self.root.is_dir() and not parent.is_dir():
             raise VolumeError(
-                f"The data directory {self.root} cannot be made because {parent} is no folder: "
+                f"The data directory {self.root} cannot be made because {parent} is not a folder: "
                 "create it or mount the volume there, or choose another with --data-dir."
             )
         with self.guard():
@@ -211,7 +211,7 @@ class Volume:
             )
 
     def sweep(self) -> None:
-        """Removes what writers that were killed had begun to write; only for the one writer there is."""
+        """Removes what writers that were killed had begun to write; for the one writer there is."""
         for path in self.hidden.glob("*/.*"):
             if _TEMPORARY.fullmatch(path.name):
                 path.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from libmoe.config.errors import ConfigError, UsageError, nearest
 DEFAULT = "guide"
 _FOLDER = Path(__file__).parent
 _WORDS = {
-    "extra_forbidden": "is no key of a catalogue",
+    "extra_forbidden": "is not a key of a catalogue",
     "missing": "is missing",
     "tuple_type": "must be a list",
     "model_type": "must be a table",
@@ -25,7 +25,7 @@ def load_catalog(name_or_path: str = DEFAULT) -> Catalog:
     """The catalogue of that name, or in that file.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is no such catalogue.
         ConfigError: the file is not a catalogue; names the file and the key.
     """
     path = _locate(name_or_path)

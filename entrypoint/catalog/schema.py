@@ -27,7 +27,7 @@ def _inside_volume(path: str) -> str:
     if path.startswith("/") or ".." in parts or "\\" in path:
         raise ValueError("must be a relative path without '..'")
     if parts and parts[0] in OURS:
-        raise ValueError(f"{parts[0]}/ is libmoe's own")
+        raise ValueError(f"{parts[0]}/ is reserved for libmoe")
     return path.strip("/")
 
 
@@ -91,7 +91,7 @@ class Artifact(_Strict):
     image_roots: tuple[VolumePath, ...] = ()
     """Annotations: roots to try where the source does not say; the one whose images are there is taken."""
     in_place_of: Name | None = None
-    """Another way to the same files as that artifact, taken with `--prefer`."""
+    """The artifact that this one is an alternative to, with the same files; chosen with `--prefer`."""
 
     @model_validator(mode="after")
     def _fields_fit_kind(self) -> Self:
@@ -177,7 +177,7 @@ class Catalog(_Strict):
     presets: dict[str, dict[Name, Name]] = {}
     """Preset to what its models take in place of an artifact or group that annotations need."""
     connections: dict[str, Annotated[int, Field(ge=1)]] = {}
-    """Host to the connections it bears at once."""
+    """Host to the connections it allows at once."""
     artifacts: Annotated[tuple[Artifact, ...], Field(alias="artifact", min_length=1)]
 
     @model_validator(mode="after")
@@ -190,7 +190,7 @@ class Catalog(_Strict):
         known = {*names, *self.groups}
         for stage, annotations in self.stages.items():
             if stage not in STAGES:
-                raise ValueError(f"stages: {stage!r} is no stage (known: {', '.join(STAGES)})")
+                raise ValueError(f"stages: {stage!r} is not a stage (known: {', '.join(STAGES)})")
             _refuse_strangers(f"stages.{stage}", annotations, self._annotations())
         for group, members in self.groups.items():
             _refuse_strangers(f"groups.{group}", members, set(names))

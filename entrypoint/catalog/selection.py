@@ -33,8 +33,8 @@ def select(
 ) -> Selection:
     """Everything the stages train on, or only what is named, with what that needs.
 
-    With both, the names must belong to the stages. What is preferred is taken where the catalogue has it in
-    place of something else, and so are the base weights of ``preset``.
+    With both, the names must belong to the stages. What is preferred replaces what the catalogue calls it
+    an alternative to, as the base weights of ``preset`` do.
 
     Raises:
         UsageError: nothing is asked for, or a name or the preset is unknown, or is not part of the stages.
@@ -78,7 +78,9 @@ def _preferred(catalog: Catalog, prefer: Sequence[str]) -> dict[str, str]:
     alternatives = {a.name: a.in_place_of for a in catalog.artifacts if a.in_place_of}
     for name in prefer:
         if name not in alternatives:
-            raise UsageError(f"--prefer {name!r} is not in place of anything: {nearest(name, alternatives)}")
+            raise UsageError(
+                f"--prefer {name!r} is not an alternative to anything: {nearest(name, alternatives)}"
+            )
     return {alternatives[name]: name for name in prefer}
 
 
@@ -97,7 +99,7 @@ def named(catalog: Catalog, name: str) -> tuple[Artifact, ...]:
     """The artifact of that name, or those of the group.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is no such artifact or group.
     """
     return tuple(catalog.artifact(member) for member in _expand(catalog, [name]))
 

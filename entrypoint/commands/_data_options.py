@@ -32,7 +32,10 @@ _OPTIONS = (
         help="Only this artifact and what it needs; may be repeated. `libmoe catalog list` has the names.",
     ),
     click.option(
-        "--prefer", multiple=True, metavar="NAME", help="This artifact in place of what it stands for."
+        "--prefer",
+        multiple=True,
+        metavar="NAME",
+        help="Use this artifact instead of the one it is an alternative to.",
     ),
     click.option("--preset", metavar="NAME", help="Base weights of this preset.  [default: the catalogue's]"),
     click.option("--data-dir", type=click.Path(path_type=Path), help="The data volume.  [default: /data]"),

@@ -64,7 +64,9 @@ def show(name: str, catalog_name: str, as_json: bool) -> None:
 @command.command()
 @catalog_option()
 @click.option("--mirror", metavar="URL", help="Ask for https://host/path at URL/host/path (http or file).")
-@click.option("--hash", "with_hash", is_flag=True, help="Fetch what no source tells the sha256 of.")
+@click.option(
+    "--hash", "with_hash", is_flag=True, help="Fetch files whose sha256 no source reports, to compute it."
+)
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="The catalogue to write.")
 def freeze(catalog_name: str, mirror: str | None, with_hash: bool, output: Path) -> None:
     """Ask the sources for sizes, hashes and commits; write a catalogue."""

@@ -13,9 +13,9 @@ from entrypoint.commands._data_options import catalog_option
 @click.option(
     "--gpus",
     metavar="GPUS",
-    help="As `train` takes it: 0,1, a number, all, or cpu.  [default: all there are]",
+    help="As for `train`: 0,1, a number, all, or cpu.  [default: all there are]",
 )
-@click.option("--network", is_flag=True, help="Ask every host of the catalogue, too.")
+@click.option("--network", is_flag=True, help="Also contact every host of the catalogue.")
 @catalog_option("Whose hosts: guide, sample, or a TOML file of your own.")
 @click.option("--mirror", metavar="URL", help="Ask URL/host/path for https://host/path (http or file).")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, with all packages.")

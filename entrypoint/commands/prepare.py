@@ -18,13 +18,15 @@ _CORES = os.cpu_count() or 1
     type=click.IntRange(1, 16),
     default=16,
     show_default=True,
-    help="To a host, for one file.",
+    help="Connections per file to one host.",
 )
 @click.option(
     "--jobs", type=click.IntRange(min=1), default=_CORES, help="Processes that unpack.  [default: all cores]"
 )
 @click.option("--keep-archives", is_flag=True, help="Keep archives after they are unpacked.")
-@click.option("--shard", metavar="I/N", help="Only share I (from 0) of N, beside others on a shared volume.")
+@click.option(
+    "--shard", metavar="I/N", help="Prepare only share I (from 0) of N, while others prepare theirs."
+)
 @click.option("--force", is_flag=True, help="Go ahead even if it does not seem to fit.")
 @click.option("--wait", is_flag=True, help="Wait until another prepare on this volume has ended.")
 @click.option("--dry-run", is_flag=True, help="Print files, sizes, destinations and the disk needed.")

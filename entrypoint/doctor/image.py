@@ -38,11 +38,13 @@ def image_findings(folder: Path = FOLDER) -> list[Finding]:
     """One: whether the Python packages are still those that the image was built with."""
     told = manifest(folder)
     if told is None:
-        return [ok("image", "none: packages are this environment's own, without manifest and SBOM")]
+        return [ok("image", "none: this environment has no manifest and no SBOM")]
     written = {one["name"]: one["version"] for one in told["packages"] if one["kind"] == "python"}
     found = {one.metadata["Name"]: one.version for one in metadata.distributions()}
     if changed := sorted(name for name, _ in written.items() ^ found.items()):
         names = ", ".join(dict.fromkeys(changed))
-        return [warn("image", f"other packages than it was built with: {names}", "Use an unchanged image.")]
+        return [
+            warn("image", f"packages differ from those it was built with: {names}", "Use an unchanged image.")
+        ]
     revision = told["revision"][:12] or "an unknown revision"
     return [ok("image", f"libmoe {told['version']} of {revision}, {len(told['packages'])} packages as built")]

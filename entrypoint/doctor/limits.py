@@ -10,7 +10,7 @@ from entrypoint import console, nvidia
 from entrypoint.doctor.finding import Finding, fail, ok, warn
 
 SHARED_BYTES = 1 << 30
-"""Loader workers and NCCL hand tensors over in shared memory; Docker's default of 64 MiB does not do."""
+"""Loader workers and NCCL hand tensors over in shared memory; Docker's default of 64 MiB is not enough."""
 
 OPEN_FILES = 4096
 """Many downloads and loader workers hold many files open at once."""

@@ -42,4 +42,4 @@ def _failed(count: int, why: str) -> Finding:
     remedy = (
         "Look at shared memory and GPUs above; NCCL_DEBUG=INFO and TORCH_DISTRIBUTED_DEBUG=DETAIL say more."
     )
-    return fail("ranks", f"{count} ranks do not come together: {why}", remedy)
+    return fail("ranks", f"{count} ranks cannot reach each other: {why}", remedy)

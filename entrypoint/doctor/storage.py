@@ -27,7 +27,7 @@ def storage_findings(volume: Volume) -> list[Finding]:
 def _bytes(volume: Volume) -> Finding:
     free = volume.free_bytes()
     if free is None:
-        return warn("disk", "the file system does not say", "See for yourself that there is room.")
+        return warn("disk", "the file system does not say", "Make sure yourself that there is enough room.")
     if free < ROOM_BYTES:
         remedy = "Mount a larger volume; `libmoe prepare --dry-run` says what a selection takes."
         return warn("disk", f"{console.size(free)} free", remedy)

@@ -49,7 +49,7 @@ class Finished(Event):
 
 @dataclass(frozen=True)
 class Failed(Event):
-    """An artifact could not be had; the others go on."""
+    """An artifact did not come; the others go on."""
 
     name: str
     message: str

@@ -36,10 +36,10 @@ class Frozen:
         """
         if self.failures:
             name, reason = next(iter(self.failures.items()))
-            more = f" ({len(self.failures) - 1} more are as they were too)" if len(self.failures) > 1 else ""
+            more = f" ({len(self.failures) - 1} more are unchanged too)" if len(self.failures) > 1 else ""
             raise UnavailableError(
-                f"{name} could not be asked and is written as it was: {reason}{more}; run the same command "
-                "again when its source answers."
+                f"{name} could not be looked up and is written unchanged: {reason}{more}; "
+                "run the same command again when its source answers."
             )
 
 
@@ -49,7 +49,7 @@ def freeze(catalog: Catalog, addresses: Addresses, with_hash: bool, say: Callabl
     Revisions are pinned to the commit the hub names, but not if a mirror answers: its paths are as they were.
 
     Args:
-        with_hash: fetch what no source tells the sha256 of, to find it.
+        with_hash: fetch files whose sha256 no source reports, to compute it.
         say: is told what each artifact is.
     """
     entries: list[dict[str, Any]] = []

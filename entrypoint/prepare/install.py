@@ -107,7 +107,7 @@ class Installer:
             sources = ", ".join(record.source.url for record in whole.records)
             raise DataError(
                 f"The archive {artifact.name} is bad: {error}. It has been dropped; run the same command "
-                f"again to fetch it anew; if that repeats, {sources} itself is bad: use --mirror "
+                f"again to fetch it anew; if that fails too, {sources} itself is bad: use --mirror "
                 "or another catalogue."
             ) from error
         entries = _entries(artifact.destination, members, repaired)

@@ -18,7 +18,7 @@ class Entry:
     size: int
     crc: int
     was: str = ""
-    """The format it came in, where it was no JPEG and is called one; see `repair`."""
+    """The format it came in, where it is called a JPEG and was not one; see `repair`."""
 
 
 def write_manifest(volume: Volume, name: str, entries: Iterable[Entry]) -> None:

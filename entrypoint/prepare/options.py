@@ -22,7 +22,7 @@ class Options:
 
     addresses: Addresses = field(default_factory=Addresses)
     connections: int = 16
-    """A file; a host's own limit in the catalogue goes first."""
+    """Per file; a host's own limit in the catalogue takes precedence."""
     jobs: int = field(default_factory=lambda: os.cpu_count() or 1)
     """Processes that unpack."""
     keep_archives: bool = False

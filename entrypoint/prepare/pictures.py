@@ -134,7 +134,7 @@ class Pictures:
             path.unlink()
             raise DataError(
                 f"The list of {self._artifact.name} is not a list of images ({error}): run the same command "
-                "again, which fetches it anew; if that repeats, its source is bad."
+                "again, which fetches it again; if that fails too, its source is bad."
             ) from error
 
     def _known(self) -> tuple[dict[str, Entry], dict[str, Miss]]:

@@ -1,4 +1,4 @@
-"""Decides what has to be fetched and whether it fits, without asking anybody and without writing anything."""
+"""Decides what has to be fetched and whether it fits, without contacting a source or writing anything."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -147,9 +147,9 @@ class Plan:
         else:
             needed, free = f"{self.new_files} files", f"inodes for {self.free_inodes}"
         raise VolumeError(
-            f"The volume {self.volume.root} is too full: it takes {needed} at its peak, {free} are free; "
-            "make room, choose a larger volume with --data-dir, prepare less at a time with --only, "
-            "or go ahead all the same with --force."
+            f"The volume {self.volume.root} is too full: this takes {needed} at its peak, and {free} are "
+            "free; make room, choose a larger volume with --data-dir, prepare less at a time with --only, "
+            "or go ahead anyway with --force."
         )
 
     def as_dict(self) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def prepare(
         write_audits(report, volume)
         emit(Audited(report))
         if share:
-            emit(Said(f"share {share.number}/{share.of} is done; when all are, `libmoe verify` closes it"))
+            emit(Said(f"share {share.number}/{share.of} is done; when all shares are, run `libmoe verify`"))
     return Outcome(plan, report)
 
 

@@ -63,7 +63,7 @@ def verify(selection: Selection, volume: Volume, depth: Depth, filtered: bool, e
     except (VolumeError, TryAgainError) as error:
         if filtered:
             raise
-        emit(Said(f"only looked at: {error}"))
+        emit(Said(f"nothing is written: {error}"))
         return Verified(audit(selection, volume, depth), {}, {})
     lists = {found.name: volume.unusable_path(found.name) for found in report.sets if found.unusable}
     return Verified(report, lists, written)

@@ -1,6 +1,6 @@
 """Processes that share work; they end with the one that started them, however that ends.
 
-Not concurrent.futures: where a process of its pool is killed, Pythons before 3.11.5 may wait for it for ever.
+Not concurrent.futures: before Python 3.11.5, it may wait for ever for a process of its pool that was killed.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 def share_out(
     count: int, function: Callable[[Task], Result], tasks: Iterable[Task]
 ) -> Generator[Result, None, None]:
-    """What ``function`` makes of each task, in the order they are done, by so many processes.
+    """What ``function`` makes of each task, in the order they are done, by ``count`` processes.
 
     What is small, or for one, is done here: sooner than a process has started. Close it to end the processes.
 
@@ -91,7 +91,7 @@ def _alive() -> Iterator[None]:
     except (EOFError, ConnectionError) as error:
         raise TryAgainError(
             "A process of libmoe was killed, perhaps because memory ran out: run the same command again, "
-            "with fewer --jobs if that repeats."
+            "with fewer --jobs if it happens again."
         ) from error
 
 

@@ -27,7 +27,7 @@ def test_it_is_made_below_a_folder_that_exists(tmp_path):
 
 
 def test_a_missing_parent(tmp_path):
-    with pytest.raises(VolumeError, match=r"cannot be made because .*/no is no folder"):
+    with pytest.raises(VolumeError, match=r"cannot be made because .*/no is not a folder"):
         Volume(tmp_path / "no/data").check()
     assert not (tmp_path / "no").exists()
 

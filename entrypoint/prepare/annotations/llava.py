@@ -41,17 +41,17 @@ def read_rows(file: BinaryIO, name: str, place: Place) -> Iterator[Row]:
             yield _row(row, number, name, place)
     except (ijson.JSONError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{name} is not whole JSON after row {number} ({error}): run the same command again, "
-            "which fetches it anew; if that repeats, its source is bad."
+            f"{name} is not complete, valid JSON after row {number} ({error}): run the same command again, "
+            "which fetches it again; if that fails too, its source is bad."
         ) from error
     if number == 0:
-        raise DataError(f"{name} is not LLaVA's JSON: it is no list of rows, or an empty one.")
+        raise DataError(f"{name} is not LLaVA's JSON: it is not a list of rows, or it is empty.")
 
 
 def _row(row: Any, number: int, name: str, place: Place) -> Row:
     try:
         if not isinstance(row, dict):
-            raise ValueError("it is no object")
+            raise ValueError("it is not an object")
         return {
             ID: str(row.get("id", number)),
             IMAGES: [_image(image, place) for image in _images(row.get("image"))],
@@ -77,16 +77,16 @@ def _images(value: Any) -> list[Any]:
 
 def _image(value: Any, place: Place) -> str:
     if not isinstance(value, str) or not value:
-        raise ValueError(f"image {value!r} is no path")
+        raise ValueError(f"image {value!r} is not a path")
     path = place(value)
     if value.startswith("/") or path == ".." or path.startswith("../"):
-        raise ValueError(f"image {value!r} leads out of the volume")
+        raise ValueError(f"image {value!r} leads outside the volume")
     return path
 
 
 def _turns(value: Any) -> list[dict[str, str]]:
     if not isinstance(value, list) or not value:
-        raise ValueError("conversations is missing or no list of turns")
+        raise ValueError("conversations is missing or not a list of turns")
     return [_turn(turn) for turn in value]
 
 

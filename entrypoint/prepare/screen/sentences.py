@@ -20,7 +20,7 @@ def sentence(event: Event) -> str:
         case Waiting(name, url, reason, seconds):
             return f"{name}: {url} {reason}; trying again in {seconds:.1f} s"
         case Skipped(name, url, reason):
-            return f"{name}: giving up {url}: {reason}"
+            return f"{name}: giving up on {url}: {reason}"
         case Finished(name, files, size):
             return f"{name}: in place ({files} file{'s' * (files != 1)}, {console.size(size)})"
         case Failed(name, message):

@@ -15,7 +15,7 @@ class Speed:
         self._seen: deque[tuple[float, int]] = deque()
 
     def tell(self, done: int) -> None:
-        """So much is done now; less than before starts anew."""
+        """Takes note that this much is done now; less than before starts again."""
         now = self._now()
         if self._seen and done < self._seen[-1][1]:
             self._seen.clear()

@@ -28,7 +28,7 @@ def show_plan(plan: Plan) -> None:
         f"Files: about {plan.new_files}; free inodes: {inodes}."
     )
     if not plan.fits:
-        console.say("It does not fit: prepare will stop before the first byte, unless --force.")
+        console.say("It does not fit: prepare will stop before it fetches anything, unless given --force.")
 
 
 def show_report(report: Report, deep: bool = False) -> None:
@@ -48,9 +48,9 @@ def show_verified(found: Verified, deep: bool) -> None:
     """The audit as tables, and what was written."""
     show_report(found.report, deep)
     for name, path in found.lists.items():
-        console.say(f"{name}: all that cannot be used is in {path}")
+        console.say(f"{name}: everything that cannot be used is listed in {path}")
     for name, path in found.filtered.items():
-        console.say(f"{name}: written to {path}; train with it by --set data.annotations={name}")
+        console.say(f"{name}: written to {path}; train on it with --set data.annotations={name}")
 
 
 def show_states(states: Mapping[Artifact, State]) -> None:

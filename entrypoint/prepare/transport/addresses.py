@@ -19,7 +19,7 @@ class Addresses:
     def __post_init__(self) -> None:
         if self.mirror and urlsplit(self.mirror).scheme not in ("http", "https", "file"):
             raise UsageError(
-                f"--mirror {self.mirror!r} is no address: give http://, https:// or file:// and what follows."
+                f"--mirror {self.mirror!r} is not an address: it has to start with http://, https:// or file://."
             )
 
     def rewrite(self, url: str) -> str:

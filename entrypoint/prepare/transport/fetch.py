@@ -144,16 +144,16 @@ class Fetcher:
         tried = "; ".join(f"{self._address(url)} {refusal}" for url, refusal in reasons)
         if any(refusal.bad for _, refusal in reasons):
             return DataError(
-                f"{artifact.name} cannot be had as the catalogue promises it: {tried}. Nothing of it was "
-                "kept: use another place with --mirror, or correct the catalogue if the file was replaced."
+                f"{artifact.name} is not what the catalogue promises: {tried}. Nothing of it was "
+                "kept: use another source with --mirror, or correct the catalogue if the file was replaced."
             )
         if mirror:
             return UnavailableError(
-                f"{artifact.name} is not to be had from the mirror: {tried}. "
+                f"{artifact.name} is not available from the mirror: {tried}. "
                 f"Check that {mirror} {'runs and ' if mirror.startswith('http') else ''}holds this file, "
                 "or leave --mirror out."
             )
         return UnavailableError(
             f"{artifact.name} is not available: {tried}. Check the network (and HF_TOKEN if it is gated), "
-            "or fetch from another place with --mirror."
+            "or use another source with --mirror."
         )

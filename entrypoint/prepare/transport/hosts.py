@@ -1,4 +1,4 @@
-"""Shares out the connections that hosts bear at once, over all files that are fetched."""
+"""Shares out the connections that hosts allow at once, over all files that are fetched."""
 
 import threading
 from collections import Counter

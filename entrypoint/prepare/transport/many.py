@@ -1,4 +1,4 @@
-"""Fetches small files by the thousand: many at once, one connection each; what does not come is told."""
+"""Fetches small files by the thousand: many at once, one connection each; what does not come is reported."""
 
 import re
 import shutil
@@ -45,7 +45,7 @@ class Miss:
     name: str
     reason: str
     for_good: bool
-    """Whether there is no use in asking again."""
+    """Whether asking again would be of no use."""
 
 
 class ManyFiles:
@@ -150,7 +150,7 @@ def _copy(name: str, address: str, target: Path) -> Miss | None:
 
 
 def _drop(path: Path) -> None:
-    """What an aria2c that died had begun."""
+    """Removes what an aria2c that died had begun."""
     path.unlink(missing_ok=True)
     drop_control(path)
 

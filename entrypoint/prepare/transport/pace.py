@@ -24,7 +24,7 @@ class Pace:
         self._done: int | None = None
 
     def tell(self, done: int) -> None:
-        """So many bytes are there now.
+        """Takes note that this many bytes are there now.
 
         Raises:
             UnreachableError: next to nothing came for too long.
@@ -55,7 +55,7 @@ class Connections:
         self._fewer_since: float | None = None
 
     def tell(self, connections: int, left: int) -> None:
-        """So many are served now, for so many bytes that are not there yet.
+        """Takes note that this many are served now, with this many bytes still to come.
 
         Raises:
             UnreachableError: most that were served are not any more.
@@ -69,4 +69,4 @@ class Connections:
             return
         self._fewer_since = self._fewer_since or now
         if now - self._fewer_since >= LOST_SECONDS:
-            raise UnreachableError(f"lets {connections} connections in where it let {self._settled}")
+            raise UnreachableError(f"serves {connections} connections where it served {self._settled}")

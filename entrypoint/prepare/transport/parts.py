@@ -17,8 +17,8 @@ def with_parts(artifact: Artifact, addresses: Addresses) -> Artifact:
     """The artifact with its parts as its listing has them now; itself where there is nothing to ask.
 
     Raises:
-        UnavailableError: the listing cannot be had.
-        DataError: it is no listing, or has no such parts.
+        UnavailableError: the listing is not available.
+        DataError: it is not a listing, or has no such parts.
     """
     if artifact.parts_listing is None:
         return artifact
@@ -59,7 +59,9 @@ def _entries(listing: str, addresses: Addresses) -> Iterator[dict[str, Any]]:
             entries = json.loads(content)
             yield from (entry for entry in entries if isinstance(entry["path"], str))
         except (ValueError, TypeError, KeyError) as error:
-            raise DataError(f"{addresses.rewrite(listing)} is no listing of the hub's ({error}).") from error
+            raise DataError(
+                f"{addresses.rewrite(listing)} is not a listing from the hub ({error})."
+            ) from error
 
 
 def _page(address: str, addresses: Addresses) -> tuple[bytes, str | None]:
@@ -74,8 +76,8 @@ def _page(address: str, addresses: Addresses) -> tuple[bytes, str | None]:
         response.raise_for_status()
     except httpx.HTTPError as error:
         raise UnavailableError(
-            f"The list of parts {address} cannot be had ({error}): check the network, or use a catalogue "
-            "that `libmoe catalog freeze` wrote where it can be had."
+            f"The list of parts {address} is not available ({error}): check the network, or use a catalogue "
+            "that `libmoe catalog freeze` wrote where it is."
         ) from error
     following = response.links.get("next", {}).get("url")
     return response.content, urljoin(address, following) if following else None

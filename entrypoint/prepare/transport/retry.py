@@ -46,7 +46,7 @@ class Retry:
     longest_asked_seconds: float = 600.0
     """A source that asks for more patience than that has refused."""
     slow_seconds: float = 60.0
-    """So long may a source give next to nothing."""
+    """A source may give next to nothing for this long."""
     slow_bytes_per_second: float = 10_000
     """What next to nothing is."""
 
@@ -70,7 +70,7 @@ class Patience:
         """Seconds until the next attempt.
 
         Raises:
-            RefusedError: there is no use in another.
+            RefusedError: another would be of no use.
         """
         self.failures += 1
         self.slow += error.slow

@@ -1,6 +1,6 @@
 """aria2c for as long as somebody downloads with it: started when needed, started again where it has died.
 
-Whoever talks to it hears of its troubles in our own words: `UnreachableError` where aria2c itself failed,
+Its failures are reported in our own terms: `UnreachableError` where aria2c itself failed,
 `VolumeError` where a download ended because of the volume.
 """
 

@@ -186,11 +186,11 @@ class Resolver:
                 f"cannot be reached{through(location)} ({error})", answered=False
             ) from error
         except httpx.ProxyError as error:
-            raise RefusedError(f"is not passed on{through(location)}, which answers {error}") from error
+            raise RefusedError(f"cannot be reached{through(location)}, which answers {error}") from error
         except httpx.TransportError as error:
             raise UnreachableError(f"dropped the connection ({error})") from error
         except httpx.InvalidURL as error:
-            raise RefusedError(f"is no address ({error})") from error
+            raise RefusedError(f"is not a valid address ({error})") from error
 
 
 def _local(url: str, address: str) -> Source:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _ENCRYPTED = 0x1
 STORED, DEFLATED = 0, 8
 _DEFLATE_AT_BEST = 1032
-"""No deflated byte becomes more than so many."""
+"""A deflated byte never becomes more than this many."""
 _LONGEST_NAME = 255
 _SURELY_SHORT = _LONGEST_NAME // 4
 """A character takes four bytes at most."""
@@ -66,14 +66,14 @@ def read_members(paths: Sequence[Path], rule: LayoutRule) -> list[Member]:
         paths: the archive, or the parts it was cut into in their order.
 
     Raises:
-        BadArchiveError: it is no zip, is cut off, or holds what must not be unpacked.
+        BadArchiveError: it is not a zip, is cut off, or holds what must not be unpacked.
     """
     try:
         with Joined(paths) as file, zipfile.ZipFile(io.BufferedReader(file)) as archive:
             whole_size = file.size
             infos = [info for info in archive.infolist() if not info.is_dir()]
     except (zipfile.BadZipFile, NotImplementedError, struct.error, UnicodeDecodeError, ValueError) as error:
-        raise BadArchiveError(f"it is no whole zip ({error})") from error
+        raise BadArchiveError(f"it is not a complete zip ({error})") from error
     infos.sort(key=lambda info: info.header_offset)
     for info in infos:
         _refuse_hostile(info)
@@ -98,7 +98,7 @@ def _refuse_hostile(info: zipfile.ZipInfo) -> None:
     if name.startswith("/") or (len(name) > 1 and name[1] == ":"):
         reason = "has an absolute path"
     elif ".." in parts or "\\" in name or "\0" in name or "\n" in name:
-        reason = "has a path that leads out of its folder or is none"
+        reason = "has a path that leads outside its folder or is not valid"
     elif not name.isprintable() and min(name) < " ":
         reason = "has control characters in its name"
     elif len(name) > _SURELY_SHORT and _longest(parts) > _LONGEST_NAME:
@@ -132,7 +132,7 @@ def _without_twins(members: Sequence[Member], case_matters: bool) -> list[Member
             continue
         if twin.target != member.target:
             raise BadArchiveError(
-                f"members {twin.name!r} and {member.name!r} differ in case only, "
+                f"members {twin.name!r} and {member.name!r} differ only in case, "
                 "which this volume does not tell apart"
             )
         if (twin.size, twin.crc) != (member.size, member.crc):
@@ -140,7 +140,7 @@ def _without_twins(members: Sequence[Member], case_matters: bool) -> list[Member
     folders = {above for folder in {target.rpartition("/")[0] for target in kept} for above in _above(folder)}
     for target in kept:
         if target in folders:
-            raise BadArchiveError(f"member {kept[target].name!r} is a file and a folder")
+            raise BadArchiveError(f"member {kept[target].name!r} is both a file and a folder")
     return list(kept.values())
 
 

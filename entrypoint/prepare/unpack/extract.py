@@ -28,7 +28,7 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 
 @dataclass(frozen=True, slots=True)
 class Repaired:
-    """A member whose file is not what the archive holds, because it was no JPEG and is called one."""
+    """A member whose file is not what the archive holds, because it is called a JPEG and was not one."""
 
     target: str
     was: str

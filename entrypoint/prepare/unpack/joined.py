@@ -23,7 +23,7 @@ class Joined(io.RawIOBase):
         return self._starts[-1]
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """So many bytes from there on, or what there is; moves nothing, so that threads can share one."""
+        """The bytes from there on, as many as there are; moves nothing, so that threads can share one."""
         pieces = []
         while size > 0 and offset < self.size:
             piece = self._piece(offset, size)

@@ -17,7 +17,7 @@ def head_of(path: Path) -> bytes:
 
 
 def format_of(head: bytes) -> str | None:
-    """The format of a picture by its first bytes; None for what is none that we know."""
+    """The format of a picture by its first bytes; None where it is not one that we know."""
     if head.startswith(b"\xff\xd8\xff"):
         return "jpeg"
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -30,7 +30,7 @@ def format_of(head: bytes) -> str | None:
 
 
 def misnamed(name: str, head: bytes) -> str | None:
-    """The format of a picture that is called a JPEG and is none; None where nothing has to be done."""
+    """The format of a picture that is called a JPEG but is not one; None where nothing has to be done."""
     if not name.lower().endswith(_JPEG_NAMES):
         return None
     found = format_of(head)

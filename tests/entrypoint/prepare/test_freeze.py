@@ -54,5 +54,5 @@ def test_what_does_not_answer_stays_as_it_was(small):
     (small.served / "images.example.org/weights.bin").unlink()
     result = frozen(small, Addresses(small.hub.url))
     assert entries(result)["weights"] == small.artifacts["weights"]
-    with pytest.raises(UnavailableError, match=r"weights could not be asked.*404"):
+    with pytest.raises(UnavailableError, match=r"weights could not be looked up.*404"):
         result.require_whole()

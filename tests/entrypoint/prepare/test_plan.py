@@ -120,7 +120,7 @@ def test_too_few_inodes_stop_it_and_force_goes_on(small, monkeypatch):
     monkeypatch.setattr(type(small.volume), "free_inodes", lambda volume: 10)
     small.artifacts["images"]["files"] = 6
     assert not plan(small).fits
-    with pytest.raises(VolumeError, match=r"it takes \d+ files at its peak, inodes for 10 are free"):
+    with pytest.raises(VolumeError, match=r"this takes \d+ files at its peak, and inodes for 10 are free"):
         small.prepare()
     assert not small.hub.requests
     monkeypatch.setattr(type(small.volume), "has_inodes", lambda volume, count: True)

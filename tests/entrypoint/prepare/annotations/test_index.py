@@ -78,18 +78,18 @@ def turns(*pairs):
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ("text", "row 2: it is no object"),
+        ("text", "row 2: it is not an object"),
         ({"id": "b"}, r"row 2 \(id 'b'\): conversations is missing"),
         ({"id": "b", "conversations": []}, "conversations is missing"),
-        ({"id": "b", "conversations": {}}, "no list of turns"),
+        ({"id": "b", "conversations": {}}, "not a list of turns"),
         ({"id": "b", "conversations": turns(("system", "x"))}, "from 'system', not from human or gpt"),
         ({"id": "b", "conversations": [{"value": "x"}]}, "from None"),
         ({"id": "b", "conversations": [{"from": "gpt"}]}, "no text"),
         ({"id": "b", "conversations": turns(("gpt", 5))}, "no text"),
-        ({**GOOD, "image": 5}, "image 5 is no path"),
-        ({**GOOD, "image": ["a.jpg", ""]}, "image '' is no path"),
-        ({**GOOD, "image": "/etc/passwd"}, "leads out of the volume"),
-        ({**GOOD, "image": "../../etc/passwd"}, "leads out of the volume"),
+        ({**GOOD, "image": 5}, "image 5 is not a path"),
+        ({**GOOD, "image": ["a.jpg", ""]}, "image '' is not a path"),
+        ({**GOOD, "image": "/etc/passwd"}, "leads outside the volume"),
+        ({**GOOD, "image": "../../etc/passwd"}, "leads outside the volume"),
     ],
 )
 def test_what_is_not_llavas_is_named(tmp_path, row, words):
@@ -103,13 +103,13 @@ def test_what_is_not_llavas_is_named(tmp_path, row, words):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("{}", "no list of rows"),
-        ("[]", "no list of rows"),
-        ("null", "no list of rows"),
-        ('{"id": 1}', "no list of rows"),
-        ("", "not whole JSON"),
-        (json.dumps([GOOD, GOOD])[:-30], "not whole JSON after row 1"),
-        ("<html>", "not whole JSON after row 0"),
+        ("{}", "not a list of rows"),
+        ("[]", "not a list of rows"),
+        ("null", "not a list of rows"),
+        ('{"id": 1}', "not a list of rows"),
+        ("", "not complete, valid JSON"),
+        (json.dumps([GOOD, GOOD])[:-30], "not complete, valid JSON after row 1"),
+        ("<html>", "not complete, valid JSON after row 0"),
     ],
 )
 def test_what_is_no_json_list(tmp_path, content, words):

@@ -241,7 +241,7 @@ def test_a_proxy_that_gets_another_password(origin):
             world, f"https://{OUTSIDE}/big.bin", https_proxy=f"http://{CREDENTIALS}@127.0.0.1:{port}"
         )
     assert code == 69
-    assert f"is not passed on through the proxy 127.0.0.1:{port}, which answers 407" in err.splitlines()[-1]
+    assert f"cannot be reached through the proxy 127.0.0.1:{port}, which answers 407" in err.splitlines()[-1]
     assert CREDENTIALS not in err
 
 

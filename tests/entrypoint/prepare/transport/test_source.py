@@ -104,7 +104,7 @@ def test_who_gets_the_token(addresses, address, given):
 
 
 def test_a_mirror_must_be_an_address():
-    with pytest.raises(UsageError, match=r"--mirror 'ftp://x' is no address"):
+    with pytest.raises(UsageError, match=r"--mirror 'ftp://x' is not an address"):
         Addresses(mirror="ftp://x")
 
 

@@ -345,7 +345,8 @@ def test_an_expired_signature_does_not_leave_a_file_with_one_connection(world: W
     hub = world.start(uneven, signed_for_seconds=1.5)
     world.prepare("big", connections=4)
     assert world.volume.path("big.bin").read_bytes() == BIG
-    assert any("connections in where" in event.reason for event in world.events if isinstance(event, Waiting))
+    waited = [event.reason for event in world.events if isinstance(event, Waiting)]
+    assert any("connections where it served" in reason for reason in waited)
     assert len([request for request in hub.requests if request.target.startswith("/hugging")]) > 1
 
 
