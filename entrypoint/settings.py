@@ -24,7 +24,7 @@ class RunSettings:
     moe: str | None = None
     max_steps: int | None = None
     origins: Mapping[str, str] = field(default_factory=dict)
-    """Of ``stage`` and of each value above but the file: the flag or the variable that gave it."""
+    """What gave ``stage`` and each value above but the file: a flag or a variable."""
 
     def resolve(self, stage: str) -> "Resolved":
         """The complete configuration of a stage.

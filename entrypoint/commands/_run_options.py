@@ -34,7 +34,7 @@ _OPTIONS = (
     click.option(
         "--moe", metavar="NAME", help="Routing algorithm of the experts (docs/moe.md); none: a dense model."
     ),
-    click.option("--max-steps", type=click.IntRange(min=1), help="Stop after so many optimizer steps."),
+    click.option("--max-steps", type=click.IntRange(min=1), help="Stop after this many optimizer steps."),
 )
 
 

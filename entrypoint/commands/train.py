@@ -17,7 +17,9 @@ from entrypoint.settings import RunSettings
 @node_options
 @click.option("--data-dir", type=click.Path(path_type=Path), help="The data volume.  [default: /data]")
 @click.option(
-    "--run-dir", type=click.Path(path_type=Path), help="Holds a folder a stage.  [default: DATA/runs/PRESET]"
+    "--run-dir",
+    type=click.Path(path_type=Path),
+    help="Where each stage gets its run folder.  [default: DATA/runs/PRESET]",
 )
 @click.option("--init-from", type=click.Path(path_type=Path), help="A model folder to start from.")
 @click.option(
@@ -32,9 +34,9 @@ from entrypoint.settings import RunSettings
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Continue so often by itself, without a new checkpoint between, when ranks are lost.",
+    help="Restart up to N times in a row without a new checkpoint when ranks are lost.",
 )
-@click.option("--dry-run", is_flag=True, help="Print what would run, and what it would take.")
+@click.option("--dry-run", is_flag=True, help="Print what would run and what it would cost.")
 @click.option(
     "--gpu-model",
     metavar="NAME",
@@ -43,9 +45,9 @@ from entrypoint.settings import RunSettings
 @click.option(
     "--mfu",
     type=click.FloatRange(0, 1, min_open=True),
-    help="Share of the GPUs' peak by which a dry run tells the hours.  [default: 0.35]",
+    help="Share of peak FLOP/s that a dry run assumes when it estimates hours.  [default: 0.35]",
 )
-@click.option("--force", is_flag=True, help="Train although a GPU's memory is counted to be too small.")
+@click.option("--force", is_flag=True, help="Train even if the estimate says it does not fit in GPU memory.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def command(
     stage: str,

@@ -54,7 +54,7 @@ class DataSize:
 
 
 def data_size(spec: RunSpec) -> DataSize:
-    """From the index's offsets; some rows are tokenized to learn how many tokens a byte is."""
+    """The size from the index's offsets; some rows are tokenized to learn how many tokens a byte is."""
     table = open_index(spec.annotations.index)
     numbers = usable(table.num_rows, left_out := known_unusable(spec.annotations.index, table.num_rows))
     batches = table.to_batches()

@@ -28,7 +28,7 @@ def check_memory_fits(forecast: Forecast) -> None:
     needed, there = console.size(memory.device + CONTEXT_BYTES), console.size(forecast.gpu.memory_bytes)
     raise ConfigError(
         f"Stage {forecast.spec.config.stage} does not fit: a rank needs about {needed}, and "
-        f"{forecast.gpu.name} has {there}: {_advice(forecast)} (--force tries it nevertheless)."
+        f"{forecast.gpu.name} has {there}: {_advice(forecast)} (--force trains anyway)."
     )
 
 

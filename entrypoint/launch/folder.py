@@ -34,7 +34,7 @@ def is_done(spec: RunSpec) -> bool:
 def check_continues(spec: RunSpec) -> None:
     """Refuses to continue or skip a run that was made with other settings or other data.
 
-    One that has saved nothing yet is no run to continue.
+    A run that has saved nothing yet is not continued, so it is not compared.
 
     Raises:
         ConfigError: names the first difference.

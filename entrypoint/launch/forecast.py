@@ -17,7 +17,7 @@ ASSUMED_MFU = 0.35
 
 @dataclass(frozen=True)
 class Forecast:
-    """Of one stage, on ``gpu`` (None: it trains on the CPU, or nothing is known of its GPUs)."""
+    """What one stage takes on ``gpu`` (None: it trains on the CPU, or nothing is known of its GPUs)."""
 
     spec: RunSpec
     gpu: Gpu | None = None
@@ -47,12 +47,12 @@ class Forecast:
 
     @property
     def tokens(self) -> int | None:
-        """That the whole run trains on, image tokens among them."""
+        """How many the whole run trains on, image tokens among them."""
         return self._of_run(self._lengths(self.anatomy)) if self.anatomy else None
 
     @property
     def images(self) -> int | None:
-        """That the whole run trains on."""
+        """How many the whole run trains on."""
         return self._of_run(self._images(self.anatomy)) if self.anatomy else None
 
     def row_flops(self, *, again: bool) -> int | None:
@@ -70,7 +70,7 @@ class Forecast:
         return total // self.data.rows
 
     def memory(self, run: RunConfig | None = None) -> Memory | None:
-        """Of one rank, at its largest micro batch: the longest rows together; None where it is not counted.
+        """What one rank needs for its largest micro batch, the longest rows together; None if not counted.
 
         Args:
             run: with other settings than the stage's own.
@@ -88,7 +88,7 @@ class Forecast:
 
     @property
     def hours(self) -> float | None:
-        """At the assumed share of the peak; None where the peak is not known or is not bf16's."""
+        """How long, at the assumed share of the peak; None where the peak is not known or is not bf16's."""
         flops = self.row_flops(again=False)
         peak = self.gpu.bf16_flops if self.gpu and self.spec.config.train.precision == "bf16" else None
         if flops is None or peak is None:
@@ -111,6 +111,6 @@ class Forecast:
         return self.data.kept_images(model.image_tokens)
 
     def _of_run(self, of_rows: np.ndarray) -> int:
-        """From a figure of each row to that of all steps."""
+        """A figure of each row, summed over all steps."""
         samples = self.steps * self.spec.config.train.global_batch_size
         return round(float(of_rows.mean()) * samples) if len(of_rows) else 0

@@ -27,7 +27,7 @@ class Ending:
 
     @classmethod
     def before_start(cls, spec: RunSpec, node: int, log: Path) -> "Ending":
-        """To be called just before the ranks start: removes what they have left in an earlier attempt."""
+        """Call it just before the ranks start: it removes what they left in an earlier attempt."""
         ranks = range(node * spec.world.processes, (node + 1) * spec.world.processes)
         for rank in ranks:
             RankFailure.forget(spec.run_dir, rank)

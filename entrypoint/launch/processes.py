@@ -19,7 +19,7 @@ from libmoe.config.run import RunSpec
 
 _LOOK_SECONDS = 0.1
 _GRACE_SECONDS = 20.0
-"""Once a rank has failed, the others get so long to find out by themselves."""
+"""How long the other ranks get to notice by themselves that one has failed."""
 _STACKS_SECONDS = 2.0
 
 

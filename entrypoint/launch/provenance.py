@@ -35,7 +35,7 @@ def code(config: RunConfig) -> dict[str, str]:
 
 
 def _source_hash() -> str:
-    """Of names and contents of every module and data file that decides what a run does."""
+    """Covers names and contents of every module and data file that decides what a run does."""
     root = Path(__file__).parents[2]
     digest = hashlib.sha256()
     for package in ("entrypoint", "libmoe"):

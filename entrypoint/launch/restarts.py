@@ -8,7 +8,7 @@ from entrypoint.launch.verdict import RanksLostError
 
 
 class Restarts:
-    """So many in a row without a new checkpoint: a run that gets on may lose ranks as often as it likes."""
+    """At most ``most`` in a row without a new checkpoint; a run that makes progress may always restart."""
 
     def __init__(self, most: int, run_dir: Path) -> None:
         self._most = most

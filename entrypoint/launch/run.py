@@ -35,7 +35,7 @@ class Training:
     max_restarts: int = 0
     rendezvous_minutes: float = 10.0
     gpu: Gpu | None = None
-    """Whose memory and speed count; None: those of ``devices``."""
+    """The GPU whose memory and speed count; None: that of ``devices``."""
     mfu: float = ASSUMED_MFU
     force: bool = False
 
@@ -63,7 +63,7 @@ class Training:
             except ConfigError as error:
                 if not self.force:
                     raise
-                say(f"{error} It is tried all the same.")
+                say(f"{error} Training anyway, as --force says.")
 
     def run(self, say: Callable[[str], None]) -> list[RunSpec]:
         """Trains; every stage is checked before the first one starts.

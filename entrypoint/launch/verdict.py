@@ -23,7 +23,7 @@ class Verdict:
         return cls(cause, error.exit_code, str(error))
 
     def to_json(self) -> dict[str, Any]:
-        """For another node."""
+        """As another node is told it."""
         return asdict(self)
 
     @classmethod

@@ -72,7 +72,7 @@ def imagined_devices(gpu: Gpu, gpus: str | None, nodes: int = 1) -> Devices:
     """
     count = 1 if gpus in (None, "all") else len(_wanted(gpus, []))
     if not count:
-        raise UsageError(f"--gpus {gpus} is no GPU: give a number from 1 on, or a list as in 0,1.")
+        raise UsageError(f"--gpus {gpus} names no GPU: give a number from 1 on, or a list as in 0,1.")
     world = World(device="cuda", processes=count, nodes=nodes)
     return Devices(world, {}, (gpu.name,) * count, gpu)
 

@@ -63,7 +63,7 @@ def spanning_steps(steps: Sequence[float]) -> Scale:
 
 
 def buckets(points: Sequence[tuple[int, float]]) -> list[Bucket]:
-    """At most some hundreds of points for any number of steps."""
+    """Groups the steps, however many, into a few hundred points at most."""
     size = -(-len(points) // _BUCKETS)
     groups = (points[first : first + size] for first in range(0, len(points), size))
     return [

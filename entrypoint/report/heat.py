@@ -59,7 +59,7 @@ def level(load: float, experts: int) -> int:
 
 
 def columns(loads: Sequence[tuple[int, Sequence[float]]]) -> list[Column]:
-    """At most some dozens for any number of samples, so that none goes unseen."""
+    """Groups the samples, however many, into a few dozen columns at most, so that none goes unseen."""
     size = -(-len(loads) // _COLUMNS)
     groups = [loads[first : first + size] for first in range(0, len(loads), size)]
     return [

@@ -51,7 +51,7 @@ class StageRun:
 
     @property
     def seconds(self) -> float:
-        """That its steps took."""
+        """How long its steps took."""
         return sum(step["seconds"] for step in self.steps)
 
     @property

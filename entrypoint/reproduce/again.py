@@ -35,7 +35,7 @@ class Reproduction:
     tolerance: float
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """What ``--json`` prints."""
         return {
             "same": self.comparison.same,
             "tolerance": self.tolerance,
@@ -59,7 +59,7 @@ def reproduce(
 
     Raises:
         ConfigError: the run cannot be repeated here.
-        DataError: it is no run, or what it reads is gone.
+        DataError: it is not a run, or what it reads is gone.
     """
     before = RunSpec.read(manifest)
     made = read_metrics(before.run_dir if before.run_dir.is_dir() else manifest.parent)[:steps]
@@ -99,7 +99,7 @@ def changed_files(volume: Volume) -> list[str]:
     changed = []
     for name in volume.receipts():
         if not volume.manifest_path(name).is_file():
-            continue  # no archive
+            continue  # not an archive
         entries = read_manifest(volume, name)
         path = next((entry.path for entry in entries if _differs(volume.path(entry.path), entry.crc)), None)
         if path:

@@ -14,9 +14,9 @@ class Comparison:
     """How far two runs are the same."""
 
     steps: int
-    """That were compared."""
+    """How many were compared."""
     equal: int
-    """That are the same bit for bit, from the first one on."""
+    """How many are the same bit for bit, from the first one on."""
     worst: float
     """The largest relative difference of any number."""
     first: str

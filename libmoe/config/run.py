@@ -63,7 +63,7 @@ class RunSpec(BaseModel):
     rows_not_trained_on: Path = Path(ROWS_NOT_TRAINED_ON)
     """File in the run folder, a line for each: its step (0: all of them), number, id, and why."""
     stop_after: int | None = None
-    """End without a model after so many steps, to compare them with another run's."""
+    """End without a model after this many steps, to compare them with another run's."""
 
     @property
     def models_dir(self) -> Path:

@@ -205,17 +205,17 @@ class GuardConfig(_Settings):
 
     nan: Literal["stop", "skip"] = Field(
         default="stop",
-        description="A loss that is no number ends the run (stop), or its step changes nothing (skip), ten "
-        "in a row at most; skip needs bf16 and ZeRO 1 to 3, which look at every gradient before they use it.",
+        description="A loss that is not a number ends the run (stop), or its step changes nothing (skip), "
+        "ten in a row at most; skip needs bf16 and ZeRO 1 to 3, which check gradients before they use them.",
     )
     explosion: NonNegative = Field(
         default=3.0,
-        description="Stop where the mean loss of ten steps is over so many times that of the first ten; "
+        description="Stop when the mean loss of ten steps exceeds this many times that of the first ten; "
         "0: never.",
     )
     frozen_steps: Annotated[int, Field(ge=0)] = Field(
         default=10,
-        description="Stop where the loss is exactly 0 or the same, or the gradient exactly 0, for so many "
+        description="Stop when the loss is exactly 0 or the same, or the gradient exactly 0, for this many "
         "steps; 0: never.",
     )
 
@@ -239,11 +239,13 @@ class TrainConfig(_Settings):
     save_total_limit: PositiveInt = 1
     hang_minutes: NonNegative = Field(
         default=20.0,
-        description="End the run where no rank has moved for so long, saving and loading included; 0: never.",
+        description="End the run when no rank has made progress for this many minutes, saving and loading "
+        "included; 0: never.",
     )
     guard: GuardConfig = GuardConfig()
     router_statistics_steps: Annotated[int, Field(ge=0)] = Field(
-        default=50, description="Statistics of the routers in the first step and every so many; 0: never."
+        default=50,
+        description="Record router statistics every this many steps, from the first on; 0: never.",
     )
     deterministic: bool = Field(
         default=True,

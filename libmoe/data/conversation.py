@@ -88,7 +88,7 @@ class ConversationEncoder:
         return after
 
     def _cut(self, row: Row, ids: list[int], labels: list[int]) -> Tokens:
-        """At the limit, or before the image that lies across it; images behind the cut are left out."""
+        """Cuts at the limit, or before the image that lies across it; images behind the cut are left out."""
         end = min(len(ids), self._max_length)
         images, part = divmod(ids[:end].count(self._image_id), self._image_tokens)
         end -= part

@@ -26,7 +26,7 @@ class Pixels:
 
     side: int
     pad: bool
-    """To a square of the mean colour before resizing; otherwise both sides are resized."""
+    """Whether to pad to a square with the mean colour before resizing; otherwise both sides are resized."""
     mean: Sequence[float]
     std: Sequence[float]
 

@@ -63,7 +63,7 @@ def explain(error: BaseException) -> RankFailure:
 
 
 def _loader_ended(by: str) -> RankFailure:
-    """Of a loader process, by a signal in torch's words."""
+    """What it means that a loader process was ended by a signal, which torch calls ``by``."""
     if by == "Terminated":
         sentence = "A loader was told to end; the same command continues."
         return RankFailure(Cause.LOST_RANK, TryAgainError.exit_code, sentence)

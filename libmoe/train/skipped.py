@@ -16,7 +16,7 @@ class SkipRecord:
     step: int
     """The optimizer step that went without the row; 0: it is left out of the whole run."""
     number: int
-    """Of the row in the index, from 0."""
+    """The row's number in the index, from 0."""
     row: str
     reason: str
 

@@ -18,7 +18,7 @@ class Utilization:
     peak: float
 
     def share(self, tokens: float, pairs: float, images: float, seconds: float) -> float:
-        """MFU of rows that took so long; see ``RowCosts.of``. Nothing that is computed again counts."""
+        """MFU of rows that took ``seconds``; see ``RowCosts.of``. Nothing that is computed again counts."""
         return self.costs.of(int(tokens), int(pairs), int(images)) / (seconds * self.peak)
 
 

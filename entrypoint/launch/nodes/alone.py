@@ -35,7 +35,7 @@ class Alone:
 
 
 def hang(report: Report, minutes: float) -> Verdict | None:
-    """Whether no rank has moved for so long; 0 minutes: never."""
+    """Whether no rank has made progress for this many minutes; 0: never."""
     if not minutes or report.silence < minutes * 60:
         return None
     sentence = (

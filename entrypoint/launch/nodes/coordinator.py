@@ -21,7 +21,7 @@ from libmoe.config.run import RunSpec
 
 PING_SECONDS = 2.0
 LOST_SECONDS = 30.0
-"""A node that was silent for so long is lost."""
+"""A node that is silent for longer than this is lost."""
 _LOOK_SECONDS = 0.05
 _READY_SECONDS = 120.0
 _HELLO_SECONDS = 10.0

@@ -13,7 +13,7 @@ def expand(nodelist: str) -> list[str]:
     ['gpu01', 'gpu02', 'gpu03', 'gpu07', 'login1']
 
     Raises:
-        ValueError: it is no such list.
+        ValueError: it is not such a list.
     """
     return [host for pattern in _split(nodelist) for host in _hosts(pattern)]
 
@@ -45,5 +45,5 @@ def _hosts(pattern: str) -> Iterator[str]:
 def _numbers(part: str) -> list[str]:
     first, dash, last = part.partition("-")
     if not first.isdigit() or (dash and not last.isdigit()):
-        raise ValueError(f"[{part}] is no range of hosts")
+        raise ValueError(f"[{part}] is not a range of hosts")
     return [str(number).zfill(len(first)) for number in range(int(first), int(last or first) + 1)]

@@ -25,7 +25,7 @@ class Place:
         return f"{self.master_addr}:{self.master_port}"
 
     def sentence(self) -> str:
-        """For a person, with origins."""
+        """The place in words, with origins."""
         if self.nodes == 1:
             return f"1 ({self.origins['nnodes']})" if "nnodes" in self.origins else "1"
         return (
@@ -84,7 +84,7 @@ def find_place(flags: Mapping[str, Flag], environ: Mapping[str, str]) -> Place:
         )
     port = _number(found, "master_port")
     if port is not None and not 0 < port < 2**16:
-        raise ConfigError(f"{found['master_port'].origin} gives {port}, which is no port.")
+        raise ConfigError(f"{found['master_port'].origin} gives {port}, which is not a port.")
     origins = {"master_port": "default"} | {name: flag.origin for name, flag in found.items()}
     return Place(nodes, rank, str(found["master_addr"].value), port or _PORT, origins)
 
@@ -158,4 +158,4 @@ def _number(found: Mapping[str, Flag], name: str) -> int | None:
     try:
         return int(found[name].value)
     except ValueError:
-        raise ConfigError(f"{found[name].origin} is {found[name].value!r}, which is no number.") from None
+        raise ConfigError(f"{found[name].origin} is {found[name].value!r}, which is not a number.") from None

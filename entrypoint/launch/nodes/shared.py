@@ -10,7 +10,7 @@ from libmoe.config.layers import flatten
 from libmoe.config.run import RunSpec
 
 _SEEN_SECONDS = 60.0
-"""A network file system may show another node's file so much later."""
+"""How late a network file system may show another node's file."""
 
 
 def identity(spec: RunSpec) -> dict[str, object]:

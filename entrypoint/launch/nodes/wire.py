@@ -38,7 +38,7 @@ class Wire:
             self.closed = True
 
     def receive(self, seconds: float = 0.0) -> list[dict[str, Any]]:
-        """What has arrived, waiting so long for the first of it."""
+        """What has arrived, waiting up to this many seconds for the first of it."""
         if not self.closed and select.select([self._socket], [], [], seconds)[0]:
             try:
                 arrived = self._socket.recv(1 << 16)

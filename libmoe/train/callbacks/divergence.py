@@ -1,4 +1,4 @@
-"""Stops a run that learns nothing any more: its loss is no number, has exploded, or it stands still."""
+"""Stops a run that learns nothing any more: its loss is not a number, has exploded, or stands still."""
 
 import logging
 import math
@@ -61,7 +61,7 @@ class DivergenceGuard(TrainerCallback):
             )
         if self._skipped > _MOST_SKIPPED:
             raise self._stop(
-                f"The loss was no number for {self._skipped} steps in a row, the last of them {step}",
+                f"The loss was not a number for {self._skipped} steps in a row, the last of them {step}",
                 "lower train.learning_rate or look at these rows",
             )
         rows = self._rows_of_all_ranks()
@@ -103,5 +103,5 @@ class DivergenceGuard(TrainerCallback):
         return ConfigError(f"{what}, on the rows {', '.join(rows[:_NAMED])}{more}: {advice}.")
 
     def _rows_of_all_ranks(self) -> list[str]:
-        """Of this step; every rank has to ask."""
+        """The rows of this step on all ranks; every rank has to ask."""
         return [row for rows in gather_objects(self._rows) for row in rows]

@@ -36,7 +36,7 @@ class Counts:
         return Counts(*map(operator.add, self.values(), other.values()))
 
     def values(self) -> list[Any]:
-        """In the order in which they are given."""
+        """Every count, in the order above."""
         return [getattr(self, field.name) for field in fields(self)]
 
 
@@ -121,7 +121,7 @@ class Meter(TrainerCallback):
         self._counted += Counts(batch.tokens, batch.pairs, batch.images, int(shown), sum(balance), sum(z))
 
     def _mean(self, summed: float | torch.Tensor, seen: float, coefficient: float) -> float | None:
-        """Over the micro batches that hold an image; None where the loss has no part in training."""
+        """A mean over the micro batches that hold an image; None where the loss has no part in training."""
         return float(summed) / seen if self._layers and coefficient > 0 and seen else None
 
 

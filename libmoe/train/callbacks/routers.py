@@ -10,7 +10,7 @@ from libmoe.moe import after_step, set_aux_progress
 
 
 class RouterSteps(TrainerCallback):
-    """On every rank; what it sets depends on the step alone, so that a resumed run goes on as before."""
+    """Every rank has one; what it sets depends on the step alone, so that a resumed run goes on as before."""
 
     def __init__(self, moe: MoEConfig) -> None:
         self._moe = moe

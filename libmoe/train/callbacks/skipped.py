@@ -24,7 +24,7 @@ _TOLERATED = 0.01
 
 
 class SkippedReport(TrainerCallback):
-    """In the log at once, in ``skipped.jsonl`` at every save, and in a line at the end.
+    """Names them in the log at once, in ``skipped.jsonl`` at every save, and in a line at the end.
 
     Args:
         left_out: rows that are known to be unusable before the run starts.
@@ -45,7 +45,7 @@ class SkippedReport(TrainerCallback):
         """A micro batch is about to be computed.
 
         Raises:
-            DataError: so many rows cannot be read that something else must be wrong.
+            DataError: too many rows cannot be read, so that something else must be wrong.
         """
         for skipped in facts.skipped:
             _LOG.warning("Row %r is skipped: %s", skipped.row_id, skipped.reason)

@@ -51,7 +51,7 @@ def test_what_cannot_fit_is_shown_and_refused(train: Train) -> None:
     assert "Stage sft does not fit" in done.stderr
     forced = train("--dry-run", "--gpu-model", "l4", "--gpus", "4", "--json", "--force")
     assert forced.returncode == 0
-    assert "It is tried all the same." in forced.stderr
+    assert "Training anyway" in forced.stderr
 
 
 def test_a_run_that_cannot_fit_starts_nothing(train: Train, tmp_path: Path) -> None:

@@ -61,14 +61,14 @@ def test_one_node_of_a_sweep_trains_by_itself() -> None:
         (flags(node_rank=1), {}, "nothing says of how many: give --nnodes"),
         ({}, {"JOB_COMPLETION_INDEX": "1"}, "JOB_COMPLETION_INDEX says .* node 1, .*--nnodes 1 if each"),
         ({}, {"PET_NNODES": "1:4"}, "lets the number of nodes change"),
-        ({}, {"PET_NNODES": "two"}, "PET_NNODES is 'two', which is no number"),
+        ({}, {"PET_NNODES": "two"}, "PET_NNODES is 'two', which is not a number"),
         ({}, {"PET_NNODES": "0"}, "one at least"),
         ({}, SLURM | {"SLURM_JOB_NODELIST": "gpu["}, "node list 'gpu\\[' cannot be read"),
         ({}, SLURM | {"SLURM_LOCALID": "1"}, "--ntasks-per-node=1"),
         (
             flags(nnodes=2, node_rank=0, master_addr="a"),
             {"PET_MASTER_PORT": "99999"},
-            "99999, which is no port",
+            "99999, which is not a port",
         ),
     ],
 )
