@@ -119,6 +119,12 @@ def test_noise_is_a_share_of_each_tensors_deviation() -> None:
         assert abs(float(torch.corrcoef(noise.flatten(1))[0, 1])) < 0.1
 
 
+def test_noise_reaches_the_units_that_are_not_redrawn_too() -> None:
+    model, dense = gated_layer()
+    state = upcycle(dense, model, seed=0, noise=0.1, redrawn=0.25)
+    assert (state["a.experts.down_proj.weight"] != dense["a.down_proj.weight"]).all()
+
+
 @pytest.mark.parametrize("draw", [{"noise": 0.1}, {"redrawn": 0.5}])
 def test_draws_depend_on_seed_layer_and_expert_alone(draw: dict[str, float]) -> None:
     dense = dense_state()
