@@ -35,7 +35,7 @@ def test_the_step_and_its_rows_are_named(loss):
 def test_a_skipped_step_is_named_and_ten_in_a_row_are_the_most(caplog):
     see([1.5, math.nan, 1.4, *[math.nan] * 10, 1.3], nan="skip")
     assert "Step 2 was skipped, as its loss was nan; its rows: row-2" in caplog.messages
-    with pytest.raises(ConfigError, match="no number for 11 steps in a row, the last of them 12"):
+    with pytest.raises(ConfigError, match="not a number for 11 steps in a row, the last of them 12"):
         see([1.5, *[math.nan] * 11], nan="skip")
 
 
