@@ -92,7 +92,7 @@ class Volume:
         return self.hidden / "index" / f"{annotations}.arrow"
 
     def annotations_draft(self, name: str) -> Path:
-        """Annotations of our own making that are being written."""
+        """Annotations that libmoe makes itself, while they are being written."""
         return self.hidden / "index" / f"{name}.json"
 
     def audit_path(self, annotations: str) -> Path:
@@ -163,7 +163,7 @@ class Volume:
         return free is None or count <= free
 
     def tells_case(self) -> bool:
-        """Whether two names that differ in case only are two files here, found by trying."""
+        """Whether two names that differ only in case are two files here, found by trying."""
         probe = self.hidden / f".{uuid.uuid4().hex}a"
         probe.touch()
         try:
@@ -211,7 +211,7 @@ class Volume:
             )
 
     def sweep(self) -> None:
-        """Removes what writers that were killed had begun to write; for the one writer there is."""
+        """Removes what killed writers had begun to write; only the one writer there is may do that."""
         for path in self.hidden.glob("*/.*"):
             if _TEMPORARY.fullmatch(path.name):
                 path.unlink(missing_ok=True)

@@ -77,9 +77,9 @@ class Artifact(_Strict):
     """Folder (archive, images) or file (annotations, file), relative to the volume's root."""
     layout: Literal["tree", "flatten"] = "tree"
     """Archive: keep the paths inside it below the destination, or the file names alone. A top folder that
-    repeats the destination's end is taken off (see `prepare/unpack/layout.py`)."""
+    repeats the destination's end is removed (see `prepare/unpack/layout.py`)."""
     strip: VolumePath = ""
-    """Archive: another top folder that is taken off when everything in the archive is under it."""
+    """Archive: another top folder that is removed when everything in the archive is under it."""
     unpacked_size: Bytes | None = None
     """Archive: bytes after extraction, for planning; taken as the archive's own size where not given."""
     files: Annotated[int, Field(ge=1)] | None = None
@@ -89,7 +89,7 @@ class Artifact(_Strict):
     image_root: VolumePath = ""
     """Annotations: what makes a row's `image` relative to the volume's root."""
     image_roots: tuple[VolumePath, ...] = ()
-    """Annotations: roots to try where the source does not say; the one whose images are there is taken."""
+    """Annotations: roots to try where the source does not say; the one whose images are there wins."""
     in_place_of: Name | None = None
     """The artifact that this one is an alternative to, with the same files; chosen with `--prefer`."""
 

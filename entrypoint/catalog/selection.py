@@ -17,7 +17,7 @@ class Selection:
     """Stage to the selected annotation sets it trains on."""
 
     catalog: Catalog
-    """With what is preferred in the place of what it replaces."""
+    """With what is preferred in place of what it is an alternative to."""
 
     def needs(self, annotations: str) -> tuple[Artifact, ...]:
         """What a training with one annotation set takes, the set itself first."""
@@ -74,7 +74,7 @@ def _of_preset(catalog: Catalog, preset: str | None) -> dict[str, str]:
 
 
 def _preferred(catalog: Catalog, prefer: Sequence[str]) -> dict[str, str]:
-    """What is preferred, by what it stands for."""
+    """What is preferred, by what it is an alternative to."""
     alternatives = {a.name: a.in_place_of for a in catalog.artifacts if a.in_place_of}
     for name in prefer:
         if name not in alternatives:

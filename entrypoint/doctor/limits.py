@@ -16,7 +16,7 @@ OPEN_FILES = 4096
 """Many downloads and loader workers hold many files open at once."""
 
 LOCKED_BYTES = 64 << 20
-"""Pinned host memory of ZeRO-Offload and InfiniBand; without GPU nothing is pinned."""
+"""Pinned host memory of ZeRO-Offload and InfiniBand; without a GPU nothing is pinned."""
 
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _OLDEST_TIME = 1_760_000_000  # October 2025: TLS certificates are judged by the clock

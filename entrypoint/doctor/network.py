@@ -15,7 +15,7 @@ _AT_ONCE = 8
 
 
 def network_findings(catalog: Catalog, addresses: Addresses) -> list[Finding]:
-    """One a host, found by asking for the first file that the catalogue has there."""
+    """One per host, found by asking for the first file that the catalogue has there."""
     first: dict[str, tuple[Artifact, str]] = {}
     for artifact in catalog.artifacts:
         for download in artifact.downloads:

@@ -9,11 +9,11 @@ ROOM_BYTES = 100 * 10**9
 """Stage 1 takes 62 GiB at its peak, all stages some hundreds (`prepare --dry-run` says it exactly)."""
 
 ROOM_FILES = 600_000
-"""One file an image: stage 1 alone has 558,000."""
+"""One file per image: stage 1 alone has 558,000."""
 
 
 def storage_findings(volume: Volume) -> list[Finding]:
-    """Writability, bytes, inodes; nothing is made that is not there."""
+    """Writability, bytes, inodes; creates nothing."""
     if not volume.root.is_dir():
         remedy = "Mount the volume there (docker run -v DIR:/data), or name it with --data-dir."
         return [fail("data volume", f"there is no folder {volume.root}", remedy)]

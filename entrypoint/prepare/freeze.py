@@ -23,7 +23,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 @dataclass(frozen=True)
 class Frozen:
-    """A catalogue as TOML, and what could not be asked: artifact to the reason."""
+    """A catalogue as TOML, and the artifacts that could not be looked up, each with the reason."""
 
     text: str
     failures: dict[str, str]

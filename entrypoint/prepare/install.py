@@ -27,7 +27,7 @@ from libmoe.config.errors import DataError, VolumeError
 
 @dataclass(frozen=True)
 class Whole:
-    """An artifact of which every byte is here: one record a download, in the order of `downloads`."""
+    """An artifact of which every byte is here: one record per download, in the order of `downloads`."""
 
     artifact: Artifact
     records: tuple[Record, ...]

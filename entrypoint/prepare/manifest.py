@@ -1,4 +1,4 @@
-"""What an artifact put on the volume: a line a file, so that a missing one is noticed without reading any."""
+"""What an artifact put on the volume, a line for each file: a missing one is noticed without reading any."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

@@ -15,7 +15,7 @@ from entrypoint.volume import Volume
 from libmoe.config.errors import VolumeError
 
 _OWN_FILES = 4
-"""Beside what an artifact is for: its receipt, its manifest or index, its state on the way."""
+"""Our own files for each artifact: its receipt, its manifest or index, its state on the way."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class Plan:
         return space and (self.free_inodes is None or self.new_files <= self.free_inodes)
 
     def require_space(self) -> None:
-        """Stops a run that cannot end well before its first byte.
+        """Stops, before its first byte, a run that cannot end well.
 
         Raises:
             VolumeError: the volume has less space or fewer inodes than are needed.
@@ -169,7 +169,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Planned(Event):
-    """What will be done, told before the first byte."""
+    """What will be done, reported before the first byte."""
 
     plan: Plan
 

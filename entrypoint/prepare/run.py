@@ -98,7 +98,7 @@ class _Job:
         return make_plan(known, self.volume, self.options.addresses, self.options.keep_archives)
 
     def bring(self, missing: Sequence[Artifact]) -> list[LibmoeError]:
-        """Fetches and installs what is missing; why the rest did not come."""
+        """Fetches and installs what is missing; returns why the rest did not come."""
         if not missing:
             return []
         limits = self.selection.catalog.connections
@@ -123,7 +123,7 @@ class _Job:
                 Pictures(artifact, self.volume, self.options, self.emit).bring(self.selection)
 
     def _with_parts(self, artifacts: Sequence[Artifact]) -> list[Artifact]:
-        """A hub is asked for the parts where the catalogue does not say."""
+        """The artifacts with their parts; a hub is asked for them where the catalogue does not say."""
         listing = Listing(self.volume.root)
         return [
             artifact

@@ -28,7 +28,7 @@ def pick(artifacts: Sequence[Artifact], share: Shard) -> tuple[Artifact, ...]:
 
 @contextlib.contextmanager
 def right_to_write(volume: Volume, wait: Callable[[str], None] | None = None) -> Iterator[None]:
-    """The right to write on a volume, or a share's right beside those of the other shares of as many.
+    """The right to write on a volume; for a share, beside the other shares of the same number.
 
     A share takes its own lock first and then looks for a holder of the whole; a prepare without a share takes
     the whole and then looks for shares: of two that start at once, at most one goes on.
@@ -69,7 +69,7 @@ def _rival(volume: Volume) -> TryAgainError | None:
 
 
 def _beside(one: Shard | None, other: Shard | None) -> bool:
-    """Whether they may work at once: shares of as many; of itself, a share has the lock."""
+    """Whether both may work at once: shares of the same number may, and the lock keeps each to itself."""
     return one is not None and other is not None and one.of == other.of
 
 

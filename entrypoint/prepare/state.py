@@ -28,7 +28,7 @@ class State:
 
 
 def state_of(artifact: Artifact, volume: Volume, listing: Listing) -> State:
-    """Looks at the receipt, then whether everything it speaks of is still there, then for beginnings."""
+    """Looks at the receipt, whether everything it speaks of is still there, and for unfinished downloads."""
     receipt = volume.receipt(artifact.name)
     have = sum(_bytes_of(download, volume) for download in artifact.downloads)
     taken = sum(_space_of(download, volume) for download in artifact.downloads)

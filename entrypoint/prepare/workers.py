@@ -85,7 +85,7 @@ class _Worker(Generic[Task, Result]):
 
 @contextlib.contextmanager
 def _alive() -> Iterator[None]:
-    """Says it where the other end of a connection is gone."""
+    """Says so where the other end of a connection is gone."""
     try:
         yield
     except (EOFError, ConnectionError) as error:

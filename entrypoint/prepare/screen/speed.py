@@ -25,7 +25,7 @@ class Speed:
 
     @property
     def rate(self) -> float | None:
-        """Per second; None while nothing can be said."""
+        """Per second; None while it is not known."""
         if len(self._seen) < 2:
             return None
         (start, before), (end, after) = self._seen[0], self._seen[-1]

@@ -32,7 +32,7 @@ class Fetcher:
     """Fetches while the context lasts; leaving it stops what is under way and keeps what came."""
 
     def __init__(self, volume: Volume, options: Options, limits: Mapping[str, int], emit: Emit) -> None:
-        """``limits``: host to the connections it bears."""
+        """``limits``: host to the connections it allows."""
         self._volume = volume
         self._options = options
         self._hosts = Hosts(limits, options.connections)

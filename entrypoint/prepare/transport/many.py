@@ -69,7 +69,7 @@ class ManyFiles:
     def fetch(
         self, folder: Path, files: Mapping[str, str], progress: Callable[[int], None]
     ) -> Iterator[str | Miss]:
-        """Fetches each file to ``folder/NAME``; the names of those that came, and what is missed.
+        """Fetches each file to ``folder/NAME``; the names of those that came, a `Miss` for each other.
 
         Args:
             files: name to address.

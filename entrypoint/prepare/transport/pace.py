@@ -13,10 +13,10 @@ _BYTES_A_CONNECTION = 4 << 20
 
 
 class Pace:
-    """Of one attempt at one source."""
+    """The speed of one attempt at one source."""
 
     def __init__(self, retry: Retry, now: Callable[[], float] = time.monotonic) -> None:
-        """``now``: seconds on a clock that nobody sets."""
+        """``now``: seconds on a monotonic clock."""
         self._window = retry.slow_seconds
         self._least = retry.slow_bytes_per_second * retry.slow_seconds
         self._now = now
@@ -48,7 +48,7 @@ class Connections:
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
-        """``now``: seconds on a clock that nobody sets."""
+        """``now``: seconds on a monotonic clock."""
         self._now = now
         self._since = now()
         self._settled = 0

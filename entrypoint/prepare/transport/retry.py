@@ -44,7 +44,7 @@ class Retry:
     base_seconds: float = 1.0
     longest_seconds: float = 60.0
     longest_asked_seconds: float = 600.0
-    """A source that asks for more patience than that has refused."""
+    """A source that asks for more patience than that counts as having refused."""
     slow_seconds: float = 60.0
     """A source may give next to nothing for this long."""
     slow_bytes_per_second: float = 10_000
@@ -53,7 +53,7 @@ class Retry:
 
 @dataclass
 class Patience:
-    """Of one source: counts the failures in a row."""
+    """With one source: counts its failures in a row."""
 
     retry: Retry
     others: bool = False

@@ -45,7 +45,7 @@ class Source:
     etag: str | None = None
     commit: str | None = None
     private: bool = False
-    """Given with the token alone, which aria2 must not have: we fetch it ourselves."""
+    """Given only with the token, which aria2 must not have: we fetch it ourselves."""
 
     @property
     def in_order(self) -> bool:

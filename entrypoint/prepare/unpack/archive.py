@@ -123,7 +123,7 @@ def _longest(parts: Sequence[str]) -> int:
 
 
 def _without_twins(members: Sequence[Member], case_matters: bool) -> list[Member]:
-    """One member a target; two that differ are an error, as is a file where another needs a folder."""
+    """One member per target; two that differ are an error, as is a file where another needs a folder."""
     kept: dict[str, Member] = {}
     for member in members:
         target = member.target if case_matters else member.target.casefold()
