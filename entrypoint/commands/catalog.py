@@ -6,8 +6,7 @@ from pathlib import Path
 import click
 
 from entrypoint.commands._data_options import catalog_option
-
-_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+from entrypoint.commands._json_option import json_option
 
 
 @click.group()
@@ -17,7 +16,7 @@ def command() -> None:
 
 @command.command("list")
 @catalog_option()
-@_JSON
+@json_option()
 def list_all(catalog_name: str, as_json: bool) -> None:
     """Print every artifact, and the stages that use it."""
     from entrypoint import console
@@ -44,7 +43,7 @@ def list_all(catalog_name: str, as_json: bool) -> None:
 @command.command()
 @click.argument("name")
 @catalog_option()
-@_JSON
+@json_option()
 def show(name: str, catalog_name: str, as_json: bool) -> None:
     """Print all that is known of one artifact or group."""
     from entrypoint import console

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from entrypoint.commands._json_option import json_option
 from entrypoint.commands._run_options import run_settings
 from entrypoint.settings import RunSettings
 
@@ -19,7 +20,7 @@ def command() -> None:
 @command.command()
 @click.option("--stage", metavar="STAGE", required=True, help="pretrain, pft, sft, or 1, 2, 3, or all.")
 @run_settings
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout; of all, an object a stage.")
+@json_option("One JSON object on stdout; of all, an object a stage.")
 def show(stage: str, settings: RunSettings, as_json: bool) -> None:
     """Print every setting of a stage, its value and its origin."""
     from entrypoint import console

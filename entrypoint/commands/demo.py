@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from entrypoint.commands._json_option import json_option
+
 
 @click.command()
 @click.option(
@@ -14,7 +16,7 @@ import click
     show_default=True,
     help="Its folder.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@json_option()
 def command(folder: Path, as_json: bool) -> None:
     """The whole job on this machine's CPU with the bundled sample, offline."""
     from entrypoint import console

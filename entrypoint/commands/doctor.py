@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from entrypoint.commands._data_options import catalog_option
+from entrypoint.commands._json_option import json_option
 
 
 @click.command()
@@ -18,7 +19,7 @@ from entrypoint.commands._data_options import catalog_option
 @click.option("--network", is_flag=True, help="Also contact every host of the catalogue.")
 @catalog_option("Whose hosts: guide, sample, or a TOML file of your own.")
 @click.option("--mirror", metavar="URL", help="Ask URL/host/path for https://host/path (http or file).")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, with all packages.")
+@json_option("One JSON object on stdout, with all packages.")
 def command(
     data_dir: Path | None,
     gpus: str | None,

@@ -6,6 +6,7 @@ from dataclasses import replace
 import click
 
 from entrypoint.commands._data_options import DataRequest, data_request
+from entrypoint.commands._json_option import json_option
 
 _CORES = os.cpu_count() or 1
 
@@ -30,7 +31,7 @@ _CORES = os.cpu_count() or 1
 @click.option("--force", is_flag=True, help="Go ahead even if it does not seem to fit.")
 @click.option("--wait", is_flag=True, help="Wait until another prepare on this volume has ended.")
 @click.option("--dry-run", is_flag=True, help="Print files, sizes, destinations and the disk needed.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@json_option()
 def command(
     request: DataRequest,
     mirror: str | None,

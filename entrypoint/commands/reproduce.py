@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from entrypoint.commands._json_option import json_option
+
 
 @click.command()
 @click.argument("run_json", type=click.Path(path_type=Path))
@@ -13,7 +15,7 @@ import click
     type=click.FloatRange(min=0),
     help="Relative, of every number.  [default: 0 for a deterministic run on the same machine, else 0.01]",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@json_option()
 def command(run_json: Path, steps: int | None, tolerance: float | None, as_json: bool) -> None:
     """Run RUN_JSON again and compare every loss. Exits with 65 if one differs, and says what has changed."""
     from entrypoint import console

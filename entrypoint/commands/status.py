@@ -3,11 +3,12 @@
 import click
 
 from entrypoint.commands._data_options import DataRequest, data_request
+from entrypoint.commands._json_option import json_option
 
 
 @click.command()
 @data_request
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@json_option()
 def command(request: DataRequest, as_json: bool) -> None:
     """What the volume holds: absent, partial, ready or damaged, per artifact."""
     from entrypoint import console

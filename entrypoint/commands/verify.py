@@ -5,13 +5,14 @@ import os
 import click
 
 from entrypoint.commands._data_options import DataRequest, data_request
+from entrypoint.commands._json_option import json_option
 
 
 @click.command()
 @data_request
 @click.option("--deep", is_flag=True, help="Read every file and decode every image.")
 @click.option("--write-filtered", is_flag=True, help="Write annotations without unusable rows.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@json_option()
 def command(request: DataRequest, deep: bool, write_filtered: bool, as_json: bool) -> None:
     """Join every annotation row with the images on the volume."""
     from entrypoint import console
