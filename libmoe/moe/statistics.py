@@ -29,7 +29,8 @@ _MEANS = ("tokens", "finite", "entropy", "margin", "margins", "z", "slots", "nul
 class LayerSummary:
     """One layer over all tokens it has seen; None where no token tells.
 
-    p = softmax(g) over all columns the router chooses among, g its logits. Tokens whose logits are not finite
+    p are the probabilities of all columns the router chooses among, as the balance loss reads them; where
+    that adds columns up (``smoe_tcmoe``), p = softmax(g), g the logits. Tokens whose logits are not finite
     count in no mean of p or g.
     """
 
@@ -43,7 +44,7 @@ class LayerSummary:
     entropy: float | None
     """Mean of -sum p ln p, in nats: 0 where routers are certain, ln(columns) where they do not choose."""
     margin: float | None
-    """Mean of p_(k) - p_(k+1), the last column that was chosen before the next one; k routed slots."""
+    """Mean of p_(k) - p_(k+1), the k-th largest p before the next one; k routed slots."""
     null_share: float | None
     """Share of slots that no expert computes."""
     dropped_share: float | None
@@ -53,7 +54,7 @@ class LayerSummary:
 
 
 class RouterStatistics:
-    """Sums per layer, on its device: listening costs no synchronisation, ``summary`` costs one copy."""
+    """Sums per layer, on the model's device: listening never waits for it, ``summary`` costs one copy."""
 
     def __init__(self, model: nn.Module) -> None:
         self.experts = {path: layer.router.experts for path, layer in moe_layers(model)}
@@ -67,11 +68,11 @@ class RouterStatistics:
         """Adds one decision of the layer at ``path``; a recomputed forward is no new one."""
         if path in self.ignored or _backward.is_bw:
             return
-        new = _sums(routing, self.experts[path])
+        new = _sums(routing, self.experts[path]).to(self._device)
         self._sums[path] = self._sums[path] + new if path in self._sums else new
 
     def all_reduce(self) -> None:
-        """Makes every rank's sums those of all ranks; every rank calls it, whatever it has seen."""
+        """Makes every rank's sums those of all ranks; every rank calls it once, whatever it has seen."""
         flat = self._flat()
         dist.all_reduce(flat)
         self._sums = dict(zip(self.experts, flat.split(self._lengths()), strict=True))
@@ -143,14 +144,14 @@ def _sums(routing: Routing, experts: int) -> Tensor:
     tokens, slots = expert_TK.shape
     shared = max(0, experts - routing.logits_TE.shape[-1])
     took_TKE = expert_TK.unsqueeze(-1) == torch.arange(experts, device=expert_TK.device)
-    member_TE = took_TKE.any(1).float()
+    member_TE = took_TKE.any(1).double()  # which autocast leaves alone
     weight_TK = routing.weight_TK.abs()
     null_TK = routing.dropped_TK
     if null_TK is None:
         null_TK = torch.zeros_like(expert_TK, dtype=torch.bool)
     heaviest_T1 = weight_TK.masked_fill(null_TK, -1.0)[:, shared:].argmax(-1, keepdim=True)
     top1_TE = took_TKE[:, shared:].take_along_dim(heaviest_T1.unsqueeze(-1), 1).squeeze(1)
-    means = _token_sums(routing.logits_TE, slots - shared) | {
+    means = _token_sums(routing, slots - shared) | {
         "tokens": null_TK.new_full((), tokens, dtype=torch.float64),
         "slots": null_TK.new_full((), tokens * slots, dtype=torch.float64),
         "null": null_TK.sum(),
@@ -161,11 +162,13 @@ def _sums(routing: Routing, experts: int) -> Tensor:
     return torch.cat([scalars, *(count.double() for count in counts)])
 
 
-def _token_sums(logits_TC: Tensor, routed: int) -> dict[str, Tensor]:
+def _token_sums(routing: Routing, routed: int) -> dict[str, Tensor]:
     """Sums of what p and g say of each token."""
+    logits_TC, p_TC = routing.logits_TE, routing.probability_TE
+    if p_TC.shape != logits_TC.shape:
+        p_TC = logits_TC.softmax(-1)
     finite_T = logits_TC.isfinite().all(-1)
-    logits_TC = logits_TC.masked_fill(~finite_T.unsqueeze(-1), 0.0)
-    p_TC = logits_TC.softmax(-1)
+    logits_TC, p_TC = (one.masked_fill(~finite_T.unsqueeze(-1), 0.0) for one in (logits_TC, p_TC))
     ordered_TC = p_TC.sort(-1, descending=True).values
     has_next = routed < logits_TC.shape[-1]
     margin_T = ordered_TC[:, routed - 1] - ordered_TC[:, routed] if has_next else torch.zeros_like(finite_T)

@@ -106,6 +106,28 @@ def test_a_token_that_takes_an_expert_and_its_negative_is_one_token(make_layer: 
     assert ours.coactivation[1] == [0.5, 1, 0, 0]
 
 
+def test_a_negative_weight_is_as_heavy_as_a_positive_one(make_layer: MakeLayer) -> None:
+    statistics = RouterStatistics(make_layer())
+    logits = torch.zeros(1, 4)
+    statistics.hear("", Routing(torch.tensor([[1, 3]]), torch.tensor([[0.3, -0.7]]), logits, logits.exp()))
+    assert alone(statistics).top1 == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize(("name", "sharper"), [("xmoe", 1 / 0.3), ("smoe_tcmoe", 1.0)])
+def test_p_is_what_the_router_chooses_by(make_layer: MakeLayer, x: Tensor, name: str, sharper: float) -> None:
+    """As upstream, whose z-loss reads logits without temperature and bias."""
+    layer = make_layer(name=name, compat="upstream")
+    with collect(layer) as statistics:
+        layer(x)
+    g = layer.router(x.flatten(0, 1))
+    p = (g * sharper if name == "xmoe" else layer.router.biased(g)).softmax(-1)
+    best = p.sort(-1, descending=True).values
+    ours = alone(statistics)
+    assert ours.entropy == pytest.approx(-(p * p.log()).sum(-1).mean().item())
+    assert ours.margin == pytest.approx((best[:, 1] - best[:, 2]).mean().item())
+    assert ours.z == pytest.approx(g.logsumexp(-1).square().mean().item())
+
+
 def test_experts_that_choose_leave_tokens_out(make_layer: MakeLayer, x: Tensor) -> None:
     layer = make_layer(name="expert_choice", top_k=1)
     with torch.no_grad():
@@ -160,6 +182,55 @@ def test_a_token_that_is_no_number_spoils_no_mean(make_layer: MakeLayer, x: Tens
     assert alone(dirty).z == pytest.approx(alone(clean).z)
 
 
+def test_one_infinite_logit_spoils_no_mean(make_layer: MakeLayer) -> None:
+    statistics = RouterStatistics(make_layer())
+    logits = torch.tensor([[0.0, 0.0, 0.0, 0.0], [0.0, math.inf, 0.0, 0.0]])
+    statistics.hear("", Routing(torch.tensor([[0], [1]]), torch.ones(2, 1), logits, logits.softmax(-1)))
+    ours = alone(statistics)
+    assert (ours.tokens, ours.margin) == (2, 0)
+    assert (ours.entropy, ours.z) == (pytest.approx(math.log(4)), pytest.approx(math.log(4) ** 2))
+
+
+def test_autocast_rounds_no_count(make_layer: MakeLayer) -> None:
+    layer = make_layer()
+    tokens = torch.randn(1, 1111, 8, dtype=torch.float64)
+    with collect(layer) as statistics, torch.autocast("cpu", torch.bfloat16):
+        statistics.hear("", routed(layer, tokens))
+    ours = alone(statistics)
+    assert [ours.coactivation[e][e] / 2 for e in range(4)] == pytest.approx(ours.load, abs=1e-12)
+
+
+def test_a_compiled_layer_is_heard(make_layer: MakeLayer, x: Tensor) -> None:
+    layer = make_layer()
+    compiled = torch.compile(layer, backend="eager", dynamic=False)
+    compiled(x)
+    with collect(layer) as statistics:
+        compiled(x)
+    compiled(x)
+    assert alone(statistics).tokens == 10
+
+
+def test_an_error_ends_the_listening(make_layer: MakeLayer, x: Tensor) -> None:
+    layer = make_layer()
+    with pytest.raises(RuntimeError, match="shape"), collect(layer):
+        layer(x[..., :3])
+    assert "route" not in vars(layer.router)
+
+
+def test_a_router_on_another_device_is_heard(make_layer: MakeLayer, x: Tensor) -> None:
+    layer, router = make_layer().to("meta"), make_layer().router
+    statistics = RouterStatistics(layer)
+    for tokens in x:
+        statistics.hear("", router.choose(router(tokens)))
+    assert statistics._flat().is_meta
+
+
+def test_a_dense_model_has_no_figures() -> None:
+    with collect(nn.Linear(2, 2)) as statistics:
+        pass
+    assert statistics.summary() == {}
+
+
 @pytest.mark.parametrize("reentrant", [False, True])
 def test_recomputed_layers_count_once(make_layer: MakeLayer, x: Tensor, reentrant: bool) -> None:
     layer = make_layer()
@@ -207,11 +278,10 @@ def test_ignored_layers_do_not_count(make_layer: MakeLayer, x: Tensor) -> None:
 @pytest.mark.parametrize("name", ["smoe", "smoe_share", "smoe_tcmoe", "xmoe"])
 def test_listening_never_asks_the_device(make_layer: MakeLayer, name: str) -> None:
     """The meta device has no values, so whatever waits for one fails."""
-    layer = make_layer(name=name)
+    layer = make_layer(name=name).to("meta")
     statistics = RouterStatistics(layer)
-    router = layer.router.to("meta")
     for _ in range(2):
-        statistics.hear("", router.choose(router(torch.empty(7, 8, device="meta"))))
+        statistics.hear("", layer.router.choose(layer.router(torch.empty(7, 8, device="meta"))))
     assert statistics._flat().is_meta
 
 

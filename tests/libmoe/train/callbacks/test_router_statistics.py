@@ -10,6 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from libmoe.data.collator import BatchFacts
 from libmoe.model import LibmoeForConditionalGeneration
 from libmoe.model.build import model_config
+from libmoe.moe.statistics import LayerSummary
 from libmoe.train.callbacks.router_statistics import RouterLog, RouterStatisticsCallback, rounded
 
 VISION = "model.vision_tower.encoder.layers.0.mlp"
@@ -63,6 +64,34 @@ def test_sampled_steps_hold_all_layers_and_no_blank_image(tmp_path, alone, model
     (event,) = board.Scalars(f"{CONNECTOR}/entropy")
     assert event.step == 1
     assert event.value == pytest.approx(first["layers"][CONNECTOR]["entropy"], rel=1e-5)
+
+
+def test_a_layer_without_tokens_has_no_curve(tmp_path, alone, model, lines):
+    callback, state = RouterStatisticsCallback(1, RouterLog(tmp_path, 0)), SimpleNamespace(global_step=0)
+    callback.on_train_begin(model=model)
+    step(model, callback, state, 0)
+    callback.on_train_end()
+    assert len(lines()) == 1
+    assert EventAccumulator(str(tmp_path / "tensorboard" / "router")).Reload().Tags()["scalars"] == []
+
+
+def test_a_figure_that_is_not_known_has_no_curve(tmp_path, lines):
+    log = RouterLog(tmp_path, 0)
+    layer = LayerSummary(4, [0.5, 0.5], [1.0, 0.0], [[1.0, 1.0], [1.0, 1.0]], 0.1, None, 0.0, 0.0, 2.0)
+    log.write(1, {"mlp": layer})
+    log.close()
+    assert lines()[0]["layers"]["mlp"]["margin"] is None
+    curves = EventAccumulator(str(tmp_path / "tensorboard" / "router")).Reload().Tags()["scalars"]
+    figures = ("load_max", "load_min", "entropy", "null_share", "dropped_share", "z")
+    assert sorted(curves) == sorted(f"mlp/{name}" for name in figures)
+
+
+def test_other_ranks_add_up_and_write_nothing(tmp_path, alone, model):
+    callback, state = RouterStatisticsCallback(1, None), SimpleNamespace(global_step=0)
+    callback.on_train_begin(model=model)
+    step(model, callback, state, 1)
+    callback.on_train_end()
+    assert [*tmp_path.glob("router*")] == []
 
 
 def test_resuming_drops_what_comes_again(tmp_path, lines):
