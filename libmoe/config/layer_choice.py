@@ -33,6 +33,9 @@ def chosen_layers(choice: LayerChoice, count: int, setting: str) -> list[int]:
     Raises:
         ConfigError: the choice names a layer that is not there.
     """
+    if not count:
+        part = setting.rpartition(".")[2]
+        raise ConfigError(f"No layer of {part} is computed that could get experts: take it out of moe.where.")
     chosen = _spelled_out(choice, count) if isinstance(choice, str) else sorted(set(choice))
     if not chosen or chosen[-1] >= count:
         raise ConfigError(

@@ -3,8 +3,8 @@
 P parameters, T of them trained, N ranks, b bytes an element (2 in bf16, 4 in fp32):
 
 * parameters: b P; stage 3 b P / N;
-* gradients: b T; from stage 2 on b T / N. Where the optimizer is offloaded, all on the host: 4 T / N, and in
-  stage 3 also b T / N, in which micro batches are added up;
+* gradients: b T; from stage 2 on b T / N. Where the optimizer is offloaded, all on the host: 4 T / N, and
+  b T / N in which micro batches are added up (stage 3) or new weights wait to be copied (1 and 2);
 * optimizer: AdamW's two moments and a float32 copy of the weights, 12 T / N; stage 0 keeps 12 T, in fp32 8 T;
 * buffers: what is reduced at once (``ZERO_BUCKET`` elements) and, in stage 3, the parameters that are
   gathered at once (``ZERO_LIVE`` elements at most, DeepSpeed's own default);
@@ -61,8 +61,7 @@ def count_memory(
     offload_optimizer = zero.offload_optimizer and zero.stage >= 1
     offload_parameters = zero.offload_parameters and zero.stage == 3
     parameters = ceil(width * counted.total / shares[3])
-    summed = width / shares[2] if zero.stage == 3 or not offload_optimizer else 0
-    gradients = ceil((summed + 4 / ranks * offload_optimizer) * trained)
+    gradients = ceil(((width + 4) / ranks if offload_optimizer else width / shares[2]) * trained)
     optimizer = ceil((8 if zero.stage == 0 and width == 4 else 12) * trained / shares[1])
     activations = activation_bytes(
         model,

@@ -37,3 +37,8 @@ def test_anything_else_is_told_with_the_forms(said: str) -> None:
 def test_layers_that_are_not_there_are_told(choice: Any) -> None:
     with pytest.raises(ConfigError, match=r"moe\.layers\.vision is .*, but .* are 0 to 5"):
         chosen_layers(choice, 6, "moe.layers.vision")
+
+
+def test_a_part_without_layers_gets_no_experts() -> None:
+    with pytest.raises(ConfigError, match=r"No layer of vision is computed .* take it out of moe\.where"):
+        chosen_layers("all", 0, "moe.layers.vision")

@@ -154,15 +154,20 @@ def test_weights_gradients_and_optimizer_are_what_deepspeed_holds(tmp_path: Path
     assert held["bfloat16"] == pytest.approx(counted.parameters + counted.gradients, rel=0.1)
 
 
-@pytest.mark.parametrize("parameters", ["true", "false"])
-def test_the_host_holds_what_is_offloaded(tmp_path: Path, parameters: str) -> None:
-    """In the CPU's one memory, what the device would hold lies beside it: weights that are not offloaded."""
+@pytest.mark.parametrize(("stage", "parameters"), [(3, "true"), (3, "false"), (2, "false")])
+def test_the_host_holds_what_is_offloaded(tmp_path: Path, stage: int, parameters: str) -> None:
+    """In the CPU's one memory, what the device would hold lies beside it: weights that are not offloaded.
+
+    In stage 2 also the embeddings' gradient on its way, two of the model's quarter of a million numbers each.
+    """
     offload = ("train.zero.offload_optimizer=true", f"train.zero.offload_parameters={parameters}")
-    settings = ("train.zero.stage=3", 'train.precision="bf16"', *offload)
+    settings = (f"train.zero.stage={stage}", 'train.precision="bf16"', *offload)
     held, run = held_by_deepspeed(tmp_path, *settings), configured(*settings)
     counted = count_memory(anatomy(run.model, run.moe), run, ranks=1)
     stays = 0 if parameters == "true" else counted.parameters
-    assert held["float32"] + held["bfloat16"] == pytest.approx(counted.host + stays, rel=0.02)
+    assert held["float32"] + held["bfloat16"] == pytest.approx(
+        counted.host + stays, rel=0.02 if stage == 3 else 0.04
+    )
 
 
 def test_ranks_share_what_their_stage_partitions() -> None:
