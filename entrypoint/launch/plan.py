@@ -7,15 +7,12 @@ from entrypoint.launch import provenance
 from entrypoint.launch.batch import accumulation_steps
 from entrypoint.launch.world import Devices
 from entrypoint.volume import Volume
-from libmoe.config.algorithms import check_routing
 from libmoe.config.annotations import META_ROWS, META_SHA256, open_index
-from libmoe.config.counting import anatomy
 from libmoe.config.errors import ConfigError, DataError
 from libmoe.config.layers import Resolved
-from libmoe.config.placement import check_placement
 from libmoe.config.run import Annotations, RunSpec
 from libmoe.config.saved import has_model
-from libmoe.config.schema import MoEConfig, RunConfig, TrainConfig
+from libmoe.config.schema import MoEConfig, RunConfig
 from libmoe.config.stages import STAGES
 
 
@@ -25,18 +22,13 @@ def plan_stage(
     """The manifest of one stage under ``runs/<stage>``, from its first step on; nothing is written.
 
     Raises:
-        ConfigError: the batch does not split over the ranks, or settings do not fit each other.
+        ConfigError: the batch does not split over the ranks, or settings do not fit this machine.
         DataError: the annotations or the base weights are not on the volume.
     """
     config = resolved.config
     run_dir = runs / config.stage
-    _check_skipping(config.train)
-    _check_norm(config.train)
     _check_wandb(resolved)
-    check_placement(config.model, config.moe)
-    check_routing(config.moe)
     _check_plugin(config.moe)
-    _check_length(config)
     volume.require()
     _check_base(config, volume)
     return RunSpec(
@@ -79,36 +71,9 @@ def check_start(spec: RunSpec) -> None:
     )
 
 
-def _check_skipping(train: TrainConfig) -> None:
-    if train.guard.nan == "skip" and not (train.precision == "bf16" and train.zero.stage):
-        raise ConfigError(
-            "train.guard.nan = skip is exact only with train.precision = bf16 and ZeRO 1 to 3: "
-            "choose these, or --set train.guard.nan=stop."
-        )
-
-
-def _check_norm(train: TrainConfig) -> None:
-    if not train.max_grad_norm and not train.zero.stage:
-        raise ConfigError(
-            "Without ZeRO, DeepSpeed knows the gradient's norm only where it clips: "
-            "set train.zero.stage=1, or train.max_grad_norm to more than 0."
-        )
-
-
 def _check_plugin(moe: MoEConfig) -> None:
     if moe.name != "none" and (moe.plugin or "").endswith(".py") and not Path(str(moe.plugin)).is_file():
         raise ConfigError(f"moe.plugin names the file {moe.plugin}, which is not there: correct the path.")
-
-
-def _check_length(config: RunConfig) -> None:
-    try:
-        image = anatomy(config.model, config.moe).image_tokens
-    except ConfigError:  # a backbone whose parts are not known without transformers
-        return
-    if config.data.max_length <= image:
-        raise ConfigError(
-            f"data.max_length is {config.data.max_length}, but an image alone is {image} tokens: raise it."
-        )
 
 
 def _check_wandb(resolved: Resolved) -> None:

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from libmoe.config.checks import check
 from libmoe.config.errors import ConfigError, nearest
 from libmoe.config.schema import RunConfig
 
@@ -43,7 +44,8 @@ def resolve(stage: str, preset: str, overrides: list[Layer]) -> Resolved:
     """Layers the stage's recipe, the preset and the overrides into one configuration.
 
     Raises:
-        ConfigError: the preset or a setting is unknown, or a value is out of range; names the nearest.
+        ConfigError: the preset or a setting is unknown, a value is out of range, or settings cannot go
+            together; names the nearest, or what to change.
     """
     if preset not in presets():
         raise ConfigError(f"Unknown preset {preset!r}: {nearest(preset, presets())}")
@@ -58,6 +60,7 @@ def resolve(stage: str, preset: str, overrides: list[Layer]) -> Resolved:
         config = RunConfig.model_validate(merged)
     except ValidationError as error:
         raise ConfigError(_first_problem(error, provenance)) from error
+    check(config)
     for key in flatten(config.model_dump(mode="json")):
         provenance.setdefault(key, "default")
     return Resolved(config, dict(sorted(provenance.items())))

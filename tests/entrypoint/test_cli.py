@@ -30,6 +30,7 @@ def libmoe(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
         (["config", "show", "--stage", "1", "--set", "train.lr=1"], 78, "Unknown setting 'train.lr'"),
         (["config", "show", "--stage", "1", "--set", "seed"], 78, "--set wants key=value"),
         (["config", "show", "--stage", "1", "--set", "train.epochs=0"], 78, "greater than 0"),
+        (["config", "show", "--stage", "3", "--set", "moe.top_k=9"], 78, "there are only 6 experts"),
         (
             ["config", "show", "--stage", "1", "--config", "/nowhere.toml"],
             78,

@@ -8,7 +8,6 @@ import pytest
 from libmoe.config.algorithms import BUILT_IN, check_routing
 from libmoe.config.errors import ConfigError, nearest
 from libmoe.config.layers import assignment_layer, read_toml_layer, resolve
-from libmoe.config.placement import check_placement
 
 
 def refusal(*assignments: str, stage: str = "sft") -> str:
@@ -95,12 +94,12 @@ def test_the_stage_of_a_file_is_not_another(tmp_path: Path) -> None:
 )
 def test_the_tower_has_the_hidden_state_that_is_read(layer: int, refused: bool) -> None:
     """Of 3 layers: what goes into the first, to what comes out of the last."""
-    run = resolve("pretrain", "tiny", [assignment_layer(f"model.vision_feature_layer={layer}")]).config
+    setting = assignment_layer(f"model.vision_feature_layer={layer}")
     if not refused:
-        check_placement(run.model, run.moe)
+        assert resolve("pretrain", "tiny", [setting]).config.model.vision_feature_layer == layer
         return
     with pytest.raises(ConfigError, match=rf"is {layer}, but the tower has 3 layers: choose -4 to 3"):
-        check_placement(run.model, run.moe)
+        resolve("pretrain", "tiny", [setting])
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
