@@ -55,7 +55,16 @@ class LibmoeModel(LibmoePreTrainedModel, LlavaModel):
         return (inputs[0].masked_fill(inputs[0] == self.config.image_token_id, 0),)
 
     def get_image_features(self, pixel_values: Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
-        """``(N, 3, pixels, pixels)`` images to N ``(grid * grid, D)`` embeddings, as ``pooler_output``."""
+        """``(N, 3, pixels, pixels)`` images to N ``(grid * grid, D)`` embeddings, as ``pooler_output``.
+
+        Raises:
+            ConfigError: features of another layer than the configuration's are asked for.
+        """
+        built, asked = self.config.vision_feature_layer, kwargs.get("vision_feature_layer")
+        if asked not in (None, built):
+            raise ConfigError(
+                f"The tower is built for vision_feature_layer={built}, not {asked}: leave it out."
+            )
 
         def tower(tiles: Tensor) -> Tensor:
             return patch_features(self.vision_tower, tiles, self.config.grid)

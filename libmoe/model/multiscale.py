@@ -32,12 +32,12 @@ def multiscale_features(
 
 
 def resize(pixels: Tensor, side: int) -> Tensor:
-    """Bicubic, antialiased where it reduces; computed in float32 at least."""
-    height = pixels.shape[-1]
-    if height == side:
+    """To a square; bicubic, antialiased where it reduces; computed in float32 at least."""
+    longest = max(pixels.shape[-2:])
+    if longest == min(pixels.shape[-2:]) == side:
         return pixels
     wide = pixels.to(torch.promote_types(pixels.dtype, torch.float32))
-    resized = F.interpolate(wide, size=(side, side), mode="bicubic", antialias=side < height)
+    resized = F.interpolate(wide, size=(side, side), mode="bicubic", antialias=side < longest)
     return resized.to(pixels.dtype)
 
 

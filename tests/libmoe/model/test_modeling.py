@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from libmoe.config.errors import ConfigError
 from libmoe.config.run import RunSpec
 from libmoe.model import LibmoeForConditionalGeneration
 from libmoe.model.build import model_config
@@ -96,6 +97,14 @@ def test_generating_while_training(moe_model: LibmoeForConditionalGeneration, ba
     for inputs in (asked, {"input_ids": batch["input_ids"][:, 18:]}):
         expected = moe_model.eval().generate(**inputs, **options)
         assert torch.equal(moe_model.train().generate(**inputs, **options), expected)
+
+
+def test_features_of_a_layer_that_was_never_built(
+    moe_model: LibmoeForConditionalGeneration, batch: Batch
+) -> None:
+    moe_model.get_image_features(batch["pixel_values"], vision_feature_layer=-2)
+    with pytest.raises(ConfigError, match="built for vision_feature_layer=-2, not -1"):
+        moe_model(**batch, vision_feature_layer=-1)
 
 
 def test_parts_are_frozen_and_trained(moe_model: LibmoeForConditionalGeneration, batch: Batch) -> None:

@@ -77,3 +77,11 @@ def test_bfloat16_pixels_are_resized_in_float32() -> None:
     small = resize(pixels, 8)
     assert small.dtype == torch.bfloat16
     assert torch.equal(small, resize(pixels.float(), 8).bfloat16())
+
+
+@pytest.mark.parametrize("shape", [(28, 56), (56, 28), (84, 28), (20, 40)])
+def test_pixels_of_another_shape_become_square(shape: tuple[int, int]) -> None:
+    pixels = torch.randn(2, 3, *shape)
+    square = resize(pixels, 28)
+    assert square.shape == (2, 3, 28, 28)
+    assert cut(resize(pixels, 84), 3).shape == (18, 3, 28, 28)
