@@ -38,12 +38,13 @@ class Addresses:
 
 
 def on_the_web(address: str) -> bool:
-    """Whether it names a host, to be asked over HTTP."""
+    """Whether it names a host to be asked over HTTP, in a way that aria2 takes."""
     try:
         parts = urlsplit(address)
-    except ValueError:
+        complete = parts.port != 0 and not parts.netloc.endswith(":")
+    except ValueError:  # no closing bracket, or a port that is not a number
         return False
-    return parts.scheme in ("http", "https") and bool(parts.netloc)
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and complete
 
 
 def _origin(url: str) -> tuple[str, str]:

@@ -6,8 +6,10 @@ import signal
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
+from entrypoint.prepare.events import Event, Progress, Waiting
 from entrypoint.prepare.transport.addresses import Addresses
 from entrypoint.prepare.transport.control import bytes_done
 from entrypoint.prepare.transport.daemon import Daemon, end_leftover
@@ -36,6 +38,25 @@ def test_a_killed_prepare_continues_inside_the_file(world):
     assert code == 0, err
     assert world.volume.path("big.bin").read_bytes() == content
     assert hub.bytes_sent <= BIG - kept + (1 << 20)
+
+
+def test_a_killed_aria2c_is_started_again_and_continues_inside_the_file(world):
+    content = with_big_file(world, size=5 << 20)
+    hub = world.start(slowly(1_000_000))
+    allowed = []
+
+    def emit(event: Event) -> None:
+        world.events.append(event)
+        if not allowed and isinstance(event, Progress) and event.phase == "fetch" and event.done > 3 << 20:
+            (aria2c,) = psutil.Process().children()
+            aria2c.kill()
+            kept = bytes_done(world.volume.partial("big"))
+            allowed.append(hub.bytes_sent + len(content) - kept + (1 << 20))
+
+    world.prepare("big", emit=emit, connections=2)
+    assert world.volume.path("big.bin").read_bytes() == content
+    assert any("aria2c failed" in event.reason for event in world.events if isinstance(event, Waiting))
+    assert hub.bytes_sent <= allowed[0]
 
 
 def test_ctrl_c_ends_with_75_keeps_the_bytes_and_leaves_no_aria2(world):
