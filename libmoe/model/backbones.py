@@ -118,7 +118,7 @@ def make_config(model_type: str, values: Mapping[str, Any]) -> PreTrainedConfig:
 
 def reason(error: Exception) -> str:
     """The sentence of transformers' message that says what is wrong."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
     strict = isinstance(error, StrictDataclassError)  # whose last line holds the error itself
     line = lines[-1] if strict else f"{type(error).__name__}: {lines[0]}"
     return line.partition(". ")[0]
