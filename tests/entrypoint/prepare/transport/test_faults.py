@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from entrypoint.prepare.events import Event, Skipped, Waiting
+from entrypoint.prepare.transport import daemon
 from entrypoint.prepare.transport.retry import Retry
 from entrypoint.sample.hub import Answer, Request, Respond
 from libmoe.config.errors import LibmoeError
@@ -95,7 +96,10 @@ def address(source: str, hub: str, folder: Path, stack: ExitStack) -> str:
 def outcomes(request, tmp_path_factory) -> Iterator[dict[str, Future[Outcome]]]:
     items = [item for item in request.session.items if "outcomes" in getattr(item, "fixturenames", ())]
     wanted = {item.callspec.params["case"].name: item.callspec.params["case"] for item in items}
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    environment = daemon._environment()
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(AT_ONCE) as pool:
+        # pytest changes the environment between tests, while these threads would read it
+        patch.setattr(daemon, "_environment", lambda: environment)
         yield {name: pool.submit(run, case, tmp_path_factory.mktemp("case")) for name, case in wanted.items()}
 
 
