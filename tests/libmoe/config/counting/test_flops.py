@@ -53,6 +53,13 @@ def test_forward(name: str) -> None:
     assert counted(built(run), train=False) == expected.total
 
 
+def test_a_class_token_is_computed_like_a_patch() -> None:
+    run = configured(model={"vision": {"config": {"model_type": "clip_vision_model"}}})
+    assert (
+        counted(built(run), train=False) == forward_flops(anatomy(run.model, run.moe), TOKENS, IMAGES).total
+    )
+
+
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize(
     ("name", "trainable"),
