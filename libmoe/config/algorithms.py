@@ -7,7 +7,7 @@ from libmoe.config.errors import ConfigError, nearest
 if TYPE_CHECKING:
     from libmoe.config.schema import MoEConfig
 
-BUILT_IN = (
+UPSTREAM = (
     "smoe",
     "smoe_sigmoidgating",
     "xmoe",
@@ -15,13 +15,14 @@ BUILT_IN = (
     "smoe_sharev3",
     "smoe_plus_plus",
     "smoe_tcmoe",
-    "aux_free",
-    "expert_choice",
 )
-"""Upstream's seven, then two more (docs/moe.md)."""
+"""Those that LibMoE's repository has too."""
 
-_NOT_UPSTREAM = BUILT_IN[7:]
-_SHARED_EXPERT = ("smoe_share", "smoe_sharev3")
+BUILT_IN = (*UPSTREAM, "aux_free", "expert_choice")
+"""All of ours (docs/moe.md)."""
+
+SHARED_EXPERT = ("smoe_share", "smoe_sharev3")
+"""Those with an expert that every token takes."""
 
 registered: set[str] = set()
 """What this process has registered beside them."""
@@ -48,12 +49,12 @@ def check_routing(moe: "MoEConfig") -> None:
             f"moe.top_k is {moe.top_k} but there are only {moe.experts} experts: "
             "lower moe.top_k or raise moe.experts."
         )
-    if moe.name in _SHARED_EXPERT and moe.top_k < 2:
+    if moe.name in SHARED_EXPERT and moe.top_k < 2:
         raise ConfigError(
             f"moe.top_k is 1, which leaves no routed expert beside the shared one of {moe.name}: "
             "raise moe.top_k to 2 or more."
         )
-    if moe.name in _NOT_UPSTREAM and moe.compat == "upstream":
+    if moe.name in BUILT_IN and moe.name not in UPSTREAM and moe.compat == "upstream":
         raise no_upstream_form(moe.name)
 
 

@@ -7,11 +7,10 @@ from typing import Any
 import deepspeed.ops
 from transformers import TrainingArguments
 
+from libmoe.config.counting.memory import ZERO_BUCKET
 from libmoe.config.run import RunSpec
 
 _SCHEDULERS = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
-_BUCKET = 50_000_000
-"""Elements that are communicated at once; DeepSpeed's own default holds gigabytes of buffers."""
 
 
 def training_arguments(spec: RunSpec, output_dir: Path) -> TrainingArguments:
@@ -68,9 +67,9 @@ def deepspeed_config(spec: RunSpec) -> dict[str, Any]:
     train, on_gpu = spec.config.train, spec.world.device == "cuda"
     zero: dict[str, Any] = {
         "stage": train.zero.stage,
-        "reduce_bucket_size": _BUCKET,
-        "allgather_bucket_size": _BUCKET,
-        "stage3_prefetch_bucket_size": _BUCKET,
+        "reduce_bucket_size": ZERO_BUCKET,
+        "allgather_bucket_size": ZERO_BUCKET,
+        "stage3_prefetch_bucket_size": ZERO_BUCKET,
         "stage3_gather_16bit_weights_on_model_save": True,
     }
     offload = {"device": "cpu", "pin_memory": on_gpu}

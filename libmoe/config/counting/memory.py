@@ -22,6 +22,7 @@ from libmoe.config.counting.parameters import count_parameters
 from libmoe.config.schema import RunConfig
 
 ZERO_BUCKET = 50_000_000
+"""Elements that ranks exchange at once; DeepSpeed's own default holds gigabytes of buffers."""
 ZERO_LIVE = 1_000_000_000
 _BYTES = {"bf16": 2, "fp32": 4}
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from libmoe.config.algorithms import SHARED_EXPERT
 from libmoe.config.schema import MoEConfig, Part
 
 TOWER = "model.vision_tower.vision_model."
@@ -47,9 +48,6 @@ ROUTERS: dict[str, tuple[Pair, ...]] = {
     ),
 }
 """The algorithms that upstream has, and what their routers hold."""
-
-_SHARED_EXPERT_LAST = ("smoe_share", "smoe_sharev3")
-"""Upstream's last expert is the shared one; ours is the first."""
 
 _DENSE: dict[Part, tuple[Pair, ...]] = {
     "vision": (
@@ -107,7 +105,7 @@ class Names:
         mixed = settings.where if settings.name != "none" else ()
         self._rules = [(_pattern(ours), upstream) for ours, upstream in _rules(settings.name, mixed)]
         experts = list(range(settings.experts))
-        shared_last = settings.name in _SHARED_EXPERT_LAST
+        shared_last = settings.name in SHARED_EXPERT  # upstream's last expert, our first
         self._rows = {
             "{e}": [experts[-1], *experts[:-1]] if shared_last else experts,
             "{c}": [settings.experts + 1],  # after the experts and the zero expert
