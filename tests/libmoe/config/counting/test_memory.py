@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from libmoe.config.counting import anatomy, count_memory, count_parameters
+from libmoe.config.counting import Memory, anatomy, count_memory, count_parameters
 from libmoe.config.counting.activations import activation_bytes
 from libmoe.config.layers import Layer, assignment_layer, resolve
 from libmoe.config.schema import Part, RunConfig
@@ -187,6 +187,41 @@ def test_ranks_share_what_their_stage_partitions() -> None:
     away = counted(4, "train.zero.offload_optimizer=true", "train.zero.offload_parameters=true")
     assert away.host == away.parameters + away.gradients + away.optimizer == (0.5 + 1.5 + 3) * total
     assert away.device == away.activations + away.buffers
+
+
+def counted_of(*settings: str, preset: str = "phi35-siglip224", ranks: int = 4) -> Memory:
+    run = configured(*settings, preset=preset)
+    return count_memory(anatomy(run.model, run.moe), run, ranks)
+
+
+def test_buffers_hold_a_bucket_and_what_stage_3_gathers() -> None:
+    assert counted_of("train.zero.stage=0").buffers == 0
+    assert counted_of("train.zero.stage=2").buffers == 2 * 50_000_000
+    assert counted_of("train.zero.stage=2", "train.precision=fp32").buffers == 4 * 50_000_000
+    assert counted_of().buffers == 2 * (50_000_000 + 1_000_000_000)
+    run = configured()
+    total = count_parameters(anatomy(run.model, run.moe)).total
+    assert counted_of(preset="tiny").buffers == 4 * (50_000_000 + total)
+
+
+def test_a_float32_copy_is_spared_without_zero_in_fp32() -> None:
+    total = counted_of("train.zero.stage=0").parameters // 2
+    assert counted_of("train.zero.stage=0", "train.precision=fp32").optimizer == 8 * total
+    assert counted_of("train.zero.stage=1", "train.precision=fp32").optimizer == 3 * total
+
+
+def test_in_stage_1_the_optimizer_can_leave_the_device() -> None:
+    away = counted_of("train.zero.stage=1", "train.zero.offload_optimizer=true")
+    total = away.parameters // 2
+    assert (away.gradients, away.optimizer) == (6 * total / 4, 3 * total)
+    assert away.host == away.gradients + away.optimizer
+    assert away.device == away.parameters + away.activations + away.buffers
+    assert counted_of().host == 0
+
+
+def test_a_micro_batch_of_two_holds_twice_as_much() -> None:
+    one, two = (counted_of(f"train.micro_batch_size={size}").activations for size in (1, 2))
+    assert two == 2 * one
 
 
 def test_frozen_parts_have_neither_gradient_nor_optimizer() -> None:
