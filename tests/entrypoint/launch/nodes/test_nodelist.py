@@ -21,5 +21,5 @@ def test_hosts_in_order(nodelist: str, hosts: str) -> None:
 
 @pytest.mark.parametrize("nodelist", ["", "gpu[", "gpu[1-", "gpu[a-b]", "a,,b", "gpu]1[", "(null) x"])
 def test_what_is_no_list(nodelist: str) -> None:
-    with pytest.raises(ValueError, match=r"names no host|no range"):
+    with pytest.raises(ValueError, match=r"names no host|not a range"):
         expand(nodelist)
