@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from PIL import Image
 
@@ -167,6 +168,13 @@ def small(world: World) -> World:
     world.add_set()
     world.start()
     return world
+
+
+def kill_aria2c() -> None:
+    """As `kill -9` does, of a prepare that runs in this process."""
+    for child in psutil.Process().children():
+        if child.name() == "aria2c":
+            child.kill()
 
 
 def slowly(bytes_per_second: float) -> Callable[[Respond], Respond]:

@@ -1,10 +1,8 @@
 """Images that a list names by URL, one by one."""
 
 import json
-import os
 from collections.abc import Callable
 
-import psutil
 import pytest
 
 from entrypoint.prepare.events import Said
@@ -13,7 +11,7 @@ from entrypoint.prepare.transport import session
 from entrypoint.prepare.transport.daemon import Daemon
 from entrypoint.sample.hub import Answer, Request, Respond
 from libmoe.config.errors import DataError, UnavailableError
-from tests.entrypoint.prepare.conftest import World, picture, row
+from tests.entrypoint.prepare.conftest import World, kill_aria2c, picture, row
 
 LIST = "http://lists.example.org/list.json"
 PLACE = "http://covers.example.org"
@@ -103,12 +101,6 @@ def several(world: World, when_asked: Callable[[Request], None]) -> None:
         return answer
 
     world.start(wrap)
-
-
-def kill_aria2c() -> None:
-    for child in psutil.Process(os.getpid()).children():
-        if child.name() == "aria2c":
-            child.kill()
 
 
 def all_there(world: World) -> bool:

@@ -6,7 +6,6 @@ import signal
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from entrypoint.prepare.events import Event, Progress, Waiting
@@ -15,7 +14,7 @@ from entrypoint.prepare.transport.control import bytes_done
 from entrypoint.prepare.transport.daemon import Daemon, end_leftover
 from entrypoint.prepare.transport.record import Record, write_record
 from entrypoint.prepare.transport.source import Resolver
-from tests.entrypoint.prepare.conftest import slowly
+from tests.entrypoint.prepare.conftest import kill_aria2c, slowly
 from tests.entrypoint.prepare.transport.big_file import BIG, children_of, wait_for, with_big_file
 
 
@@ -48,8 +47,7 @@ def test_a_killed_aria2c_is_started_again_and_continues_inside_the_file(world):
     def emit(event: Event) -> None:
         world.events.append(event)
         if not allowed and isinstance(event, Progress) and event.phase == "fetch" and event.done > 3 << 20:
-            (aria2c,) = psutil.Process().children()
-            aria2c.kill()
+            kill_aria2c()
             kept = bytes_done(world.volume.partial("big"))
             allowed.append(hub.bytes_sent + len(content) - kept + (1 << 20))
 
