@@ -30,10 +30,10 @@ class _SegmentLinear(torch.autograd.Function):
         return segment_product(x_AI, weight_EOI, bias_EO, end_E)
 
     @staticmethod
-    def backward(ctx: Any, grad_AO: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None]:
-        bias = ctx.needs_input_grad[2]
-        grad_x_AI, grad_weight_EOI, grad_bias_EO = segment_gradients(grad_AO, *ctx.saved_tensors, bias)
-        return grad_x_AI, grad_weight_EOI, grad_bias_EO if bias else None, None
+    def backward(ctx: Any, grad_AO: Tensor) -> tuple[Tensor | None, ...]:
+        wanted = ctx.needs_input_grad[:3]
+        gradients = segment_gradients(grad_AO, *ctx.saved_tensors, list(wanted))
+        return *(grad if one else None for grad, one in zip(gradients, wanted, strict=True)), None
 
 
 class StackedLinear(nn.Module):

@@ -45,12 +45,13 @@ class _KernelLinear(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_AO: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None]:
+    def backward(ctx: Any, grad_AO: Tensor) -> tuple[Tensor | None, ...]:
         x_AI, weight_EOI, end_E = ctx.saved_tensors
+        of_x, of_weight, of_bias, _ = ctx.needs_input_grad
         grad_AO = _aligned(grad_AO)
-        grad_x_AI = F.grouped_mm(grad_AO, _aligned(weight_EOI), offs=end_E)
-        grad_weight_EOI = _per_segment(grad_AO, _aligned(x_AI), end_E)
-        grad_bias_EO = _segment_sums(grad_AO, end_E) if ctx.needs_input_grad[2] else None
+        grad_x_AI = F.grouped_mm(grad_AO, _aligned(weight_EOI), offs=end_E) if of_x else None
+        grad_weight_EOI = _per_segment(grad_AO, _aligned(x_AI), end_E) if of_weight else None
+        grad_bias_EO = _segment_sums(grad_AO, end_E) if of_bias else None
         return grad_x_AI, grad_weight_EOI, grad_bias_EO, None
 
 

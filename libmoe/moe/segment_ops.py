@@ -27,16 +27,18 @@ def segment_product(x_AI: Tensor, weight_EOI: Tensor, bias_EO: Tensor | None, en
 
 @torch.library.custom_op("libmoe::segment_linear_backward", mutates_args=())
 def segment_gradients(
-    grad_AO: Tensor, x_AI: Tensor, weight_EOI: Tensor, end_E: Tensor, bias: bool
+    grad_AO: Tensor, x_AI: Tensor, weight_EOI: Tensor, end_E: Tensor, wanted: list[bool]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of x, W and b; the last is empty without ``bias``."""
-    grad_x_AI, grad_weight_EOI = torch.empty_like(x_AI), torch.empty_like(weight_EOI)
-    grad_bias_EO = _bias_like(weight_EOI, bias)
+    """Gradients of x, W and b; those that are not wanted are empty, for an operator returns no None."""
+    grad_x_AI, grad_weight_EOI, grad_bias_EO = _gradients_like(x_AI, weight_EOI, wanted)
+    of_x, of_weight, of_bias = wanted
     for e, (begin, end) in enumerate(pairwise([0, *end_E.tolist()])):
         grad = grad_AO[begin:end]
-        torch.mm(grad, weight_EOI[e], out=grad_x_AI[begin:end])
-        torch.mm(grad.t(), x_AI[begin:end], out=grad_weight_EOI[e])
-        if bias:
+        if of_x:
+            torch.mm(grad, weight_EOI[e], out=grad_x_AI[begin:end])
+        if of_weight:
+            torch.mm(grad.t(), x_AI[begin:end], out=grad_weight_EOI[e])
+        if of_bias:
             torch.sum(grad, 0, out=grad_bias_EO[e])
     return grad_x_AI, grad_weight_EOI, grad_bias_EO
 
@@ -48,13 +50,17 @@ def _(x_AI: Tensor, weight_EOI: Tensor, bias_EO: Tensor | None, end_E: Tensor) -
 
 @segment_gradients.register_fake
 def _(
-    grad_AO: Tensor, x_AI: Tensor, weight_EOI: Tensor, end_E: Tensor, bias: bool
+    grad_AO: Tensor, x_AI: Tensor, weight_EOI: Tensor, end_E: Tensor, wanted: list[bool]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.empty_like(x_AI), torch.empty_like(weight_EOI), _bias_like(weight_EOI, bias)
+    return _gradients_like(x_AI, weight_EOI, wanted)
 
 
-def _bias_like(weight_EOI: Tensor, bias: bool) -> Tensor:
-    return weight_EOI.new_empty(weight_EOI.shape[:2] if bias else (0,))
+def _gradients_like(x_AI: Tensor, weight_EOI: Tensor, wanted: list[bool]) -> tuple[Tensor, Tensor, Tensor]:
+    shapes = (x_AI.shape, weight_EOI.shape, weight_EOI.shape[:2])
+    x, weight, bias = (
+        x_AI.new_empty(shape if one else (0,)) for shape, one in zip(shapes, wanted, strict=True)
+    )
+    return x, weight, bias
 
 
 @register_flop_formula(torch.ops.libmoe.segment_linear)
@@ -64,5 +70,6 @@ def _product_flops(x_shape: torch.Size, weight_shape: torch.Size, *_: Any, **__:
 
 
 @register_flop_formula(torch.ops.libmoe.segment_linear_backward)
-def _gradients_flops(grad_shape: torch.Size, x_shape: torch.Size, *_: Any, **__: Any) -> int:
-    return 4 * grad_shape[0] * grad_shape[1] * x_shape[1]
+def _gradients_flops(grad_shape: torch.Size, x_shape: torch.Size, *others: Any, **__: Any) -> int:
+    wanted = others[2]
+    return 2 * sum(wanted[:2]) * grad_shape[0] * grad_shape[1] * x_shape[1]

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from libmoe.moe import MoEMLP, grouped_linear
 from libmoe.moe.grouped_linear import segment_linear
 from libmoe.moe.grouped_mm import fits_kernel, kernel_linear
+from libmoe.moe.segment_ops import segment_gradients
 
 MakeLayer = Callable[..., MoEMLP]
 END_E = torch.tensor([5, 5, 12, 18], dtype=torch.int32)  # the second of four experts has no row
@@ -130,3 +131,34 @@ def test_the_kernel_is_for_what_it_can_and_does_well(
     gpu, mode = torch.device("cuda", 0), FakeTensorMode()
     assert fits_kernel(FakeTensor(mode, x, gpu), FakeTensor(mode, weight, gpu)) is fits
     assert not fits_kernel(x, weight)
+
+
+@pytest.mark.parametrize("linear", [segment_linear, kernel_linear])
+@pytest.mark.parametrize("frozen", [0, 1, 2])
+def test_what_is_frozen_costs_no_product(
+    monkeypatch: pytest.MonkeyPatch, linear: Callable[..., Tensor], frozen: int
+) -> None:
+    given = inputs(torch.float32)
+    slope = torch.linspace(-1, 1, USED * OUT).view(USED, OUT)
+    expected = list(torch.autograd.grad(linear(*given, END_E)[:USED], given, slope))
+    given[frozen].requires_grad_(False)
+    learnt = [one for one in given if one.requires_grad]
+    y = linear(*given, END_E)[:USED]
+    products, kernel = [], F.grouped_mm
+    monkeypatch.setattr(F, "grouped_mm", lambda *a, **k: products.append(1) or kernel(*a, **k))
+    got = torch.autograd.grad(y, learnt, slope)
+    del expected[frozen]
+    if frozen:  # rows past the last segment hold anything
+        got, expected = (got[0][:USED], *got[1:]), [expected[0][:USED], *expected[1:]]
+    torch.testing.assert_close(list(got), expected)
+    assert len(products) == (2 if linear is kernel_linear else 0)
+
+
+def test_the_loop_makes_only_what_is_wanted() -> None:
+    x, weight, bias = inputs(torch.float32)
+    grad = torch.ones(ROWS, OUT)
+    sizes = [
+        [one.numel() for one in segment_gradients(grad, x, weight, END_E, wanted)]
+        for wanted in ([True, False, False], [False, True, False], [False, False, True])
+    ]
+    assert sizes == [[x.numel(), 0, 0], [0, weight.numel(), 0], [0, 0, bias.numel()]]

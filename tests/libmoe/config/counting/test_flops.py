@@ -68,6 +68,8 @@ def test_a_class_token_is_computed_like_a_patch() -> None:
         ("none", ["vision"]),
         ("none", ["language"]),
         ("none", EVERYWHERE),
+        ("smoe", ["connector"]),
+        ("smoe", ["vision"]),
         ("smoe", EVERYWHERE),
         ("xmoe", EVERYWHERE),
         ("smoe_plus_plus", EVERYWHERE),
