@@ -22,9 +22,9 @@ from libmoe.config.errors import TryAgainError
 
 HEARTBEAT_SECONDS = 5.0
 LOOK_SECONDS = 0.5
-"""Whoever waits for the lock looks so often."""
+"""How often whoever waits for the lock looks, in seconds."""
 SILENCE_SECONDS = 60.0
-"""A holder elsewhere whose file was not touched for so long is watched, and taken over if it stays silent."""
+"""A holder elsewhere whose file was not touched for this long is watched; if it stays silent, taken over."""
 
 
 @dataclass(frozen=True)
