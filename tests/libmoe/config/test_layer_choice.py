@@ -22,7 +22,9 @@ from libmoe.config.layers import assignment_layer, resolve
     ],
 )
 def test_every_form_on_the_command_line(said: str, layers: list[int]) -> None:
-    moe = resolve("sft", "tiny", [assignment_layer(f"moe.layers.language={said}")]).config.moe
+    six_layers = ('moe.where=["vision", "language"]', "model.language.config.num_hidden_layers=6")
+    words = [*six_layers, f"moe.layers.language={said}"]
+    moe = resolve("sft", "tiny", [assignment_layer(word) for word in words]).config.moe
     assert chosen_layers(moe.layers.language, 6, "moe.layers.language") == layers
     assert chosen_layers(moe.layers.vision, 3, "moe.layers.vision") == [0, 1, 2]
 

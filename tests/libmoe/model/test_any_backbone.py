@@ -169,7 +169,8 @@ def test_what_cannot_have_experts_is_told(
     make_spec: MakeSpec, vision: str, language: str, problem: str
 ) -> None:
     types = {"vision": {"config": {"model_type": vision}}, "language": {"config": {"model_type": language}}}
-    moe = {"where": ["vision", "language"], "layers": {"language": [1, 2] if language == "phi3" else "all"}}
+    layers = [1, 2] if vision.startswith("siglip") and language == "phi3" else "all"
+    moe = {"where": ["vision", "language"], "layers": {"language": layers}}
     settings = {"model": types, "moe": moe}
     with pytest.raises(ConfigError, match=problem):
         build_model(make_spec("sft", settings))
@@ -178,7 +179,7 @@ def test_what_cannot_have_experts_is_told(
 def test_a_tower_for_any_shape_wants_its_number_of_patches(make_spec: MakeSpec) -> None:
     vision = {"config": {"model_type": "siglip2_vision_model"}}
     with pytest.raises(ConfigError, match=r"tiles of 224 pixels, .* model\.vision\.config\.num_patches=256"):
-        build_model(make_spec("pft", {"model": {"vision": vision}}))
+        build_model(make_spec("pft", {"model": {"vision": vision}, "data": {"max_length": 512}}))
 
 
 def test_layers_of_a_part_without_experts_are_told(make_spec: MakeSpec) -> None:
