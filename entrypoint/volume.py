@@ -19,6 +19,7 @@ from entrypoint.receipt import Receipt
 from entrypoint.shard import Shard
 from entrypoint.volume_failures import explain, full
 from libmoe.config.errors import VolumeError
+from libmoe.config.whole_files import write_whole
 
 OURS = (".libmoe", "runs")
 """What on a volume no artifact may write to."""
@@ -241,11 +242,9 @@ class Volume:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file so that it is there whole or not at all."""
+    """Writes a file whole or not at all, in a folder that is made if it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, text)
 
 
 def write_json(path: Path, value: Any) -> None:

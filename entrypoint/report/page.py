@@ -13,6 +13,7 @@ from entrypoint.report.curves import Curve, chart
 from entrypoint.report.heat import heat_map, key
 from entrypoint.report.stage import StageRun, read_stages
 from entrypoint.report.tables import given, tables
+from libmoe.config.whole_files import write_whole
 
 _FALLING = 3
 """The first panels show what may fall by powers of ten."""
@@ -25,10 +26,7 @@ def write_report(run: Path, output: Path) -> Path:
         DataError: there is no run, or it has made no step.
         OSError: the page cannot be written.
     """
-    page = render(read_stages(run))
-    draft = output.with_name(f".{output.name}.draft")
-    draft.write_text(page)
-    return draft.replace(output)
+    return write_whole(output, render(read_stages(run)))
 
 
 def render(stages: Sequence[StageRun]) -> str:

@@ -1,12 +1,13 @@
 """What a rank that fails leaves for the command that started it: a cause, an exit code and one sentence."""
 
 import json
-import os
 import time
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 from pathlib import Path
 from typing import Self
+
+from libmoe.config.whole_files import write_whole
 
 
 class Cause(IntEnum):
@@ -39,9 +40,7 @@ class RankFailure:
         """
         path = _path(run_dir, rank)
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(f".{os.getpid()}")
-        draft.write_text(json.dumps({**asdict(self), "cause": self.cause.name}) + "\n")
-        draft.replace(path)
+        write_whole(path, json.dumps({**asdict(self), "cause": self.cause.name}) + "\n")
 
     @classmethod
     def read(cls, run_dir: Path, rank: int) -> Self | None:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from libmoe.config.errors import ConfigError
 from libmoe.config.schema import RunConfig
+from libmoe.config.whole_files import write_whole
 
 ROWS_NOT_TRAINED_ON = "skipped.jsonl"
 
@@ -77,10 +78,7 @@ class RunSpec(BaseModel):
 
     def write(self) -> Path:
         """Writes ``run.json`` in the run folder and returns its path."""
-        path = self.run_dir / "run.json"
-        draft = path.with_suffix(".draft")
-        draft.write_text(self.model_dump_json(indent=2) + "\n")
-        return draft.replace(path)
+        return write_whole(self.run_dir / "run.json", self.model_dump_json(indent=2) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> "RunSpec":

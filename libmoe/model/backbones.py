@@ -9,8 +9,9 @@ from typing import Any, Literal
 from huggingface_hub.errors import StrictDataclassError
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
-from libmoe.config.errors import ConfigError, DataError, nearest
+from libmoe.config.errors import ConfigError, nearest
 from libmoe.config.schema import BackboneConfig
+from libmoe.model.json_files import read_json
 
 _NOT_ARCHITECTURE = (
     "architectures",
@@ -84,15 +85,11 @@ def shipped_config(folder: Path | None) -> dict[str, Any]:
     """The ``config.json`` in a folder of weights; empty where there is none.
 
     Raises:
+        ConfigError: it cannot be read.
         DataError: it is damaged.
     """
     path = folder / "config.json" if folder is not None else None
-    if path is None or not path.is_file():
-        return {}
-    try:
-        return dict(json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
-        raise DataError(f"{path} is damaged: fetch it again.") from error
+    return read_json(path) if path is not None and path.is_file() else {}
 
 
 def _architecture(values: Mapping[str, Any]) -> dict[str, Any]:

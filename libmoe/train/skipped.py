@@ -7,6 +7,7 @@ from pathlib import Path
 
 from libmoe.config.json_lines import read_json_lines
 from libmoe.config.run import ROWS_NOT_TRAINED_ON as NAME
+from libmoe.config.whole_files import write_whole
 
 
 @dataclass(frozen=True, order=True)
@@ -29,9 +30,7 @@ def read_skipped(run_dir: Path) -> list[SkipRecord]:
 def start_skipped(run_dir: Path, left_out: Iterable[SkipRecord], start: int) -> None:
     """Begins the file; of an older one, what comes again after step ``start`` is dropped."""
     kept = [record for record in read_skipped(run_dir) if 0 < record.step <= start]
-    draft = run_dir / f".draft-{NAME}"
-    draft.write_text("".join(map(_line, [*left_out, *kept])))
-    draft.replace(run_dir / NAME)
+    write_whole(run_dir / NAME, "".join(map(_line, [*left_out, *kept])))
 
 
 def add_skipped(run_dir: Path, records: Sequence[SkipRecord]) -> None:

@@ -1,12 +1,11 @@
 """Upstream's files as tensors by name, mapped from disk."""
 
-import json
 import re
 from pathlib import Path
 
 from torch import Tensor
 
-from libmoe.config.errors import ConfigError, DataError
+from libmoe.config.errors import ConfigError
 from libmoe.model.interchange.names import CONNECTOR, TOWER
 from libmoe.model.tensor_files import has_weights, read_bin, read_weights
 
@@ -43,23 +42,6 @@ def read_upstream(folder: Path) -> dict[str, Tensor]:
             f"pytorch_model*.bin or {' and '.join(ADAPTERS)}."
         )
     return {_in_whole_model(name): tensor for name, tensor in state.items()}
-
-
-def read_json(path: Path) -> dict:
-    """A JSON object.
-
-    Raises:
-        ConfigError: there is no such file, or it cannot be read.
-        DataError: it is something else.
-    """
-    if not path.is_file():
-        raise ConfigError(f"There is no {path}: give the folder of a checkpoint.")
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
-    except (ValueError, TypeError) as error:
-        raise DataError(f"{path} is damaged: fetch it again.") from error
 
 
 def _in_whole_model(name: str) -> str:

@@ -13,7 +13,7 @@ from transformers import GenerationConfig, LlavaProcessor, PreTrainedTokenizerBa
 
 from libmoe.config.errors import ConfigError
 from libmoe.model.config import LibmoeConfig
-from libmoe.model.interchange.files import read_json, read_upstream
+from libmoe.model.interchange.files import read_upstream
 from libmoe.model.interchange.incoming import from_upstream
 from libmoe.model.interchange.keys import unknown_keys
 from libmoe.model.interchange.layout import Layout, Place
@@ -21,6 +21,7 @@ from libmoe.model.interchange.names import BESIDE, TOWER
 from libmoe.model.interchange.pixels import build_processor
 from libmoe.model.interchange.shards import Lazy, new_folder, write_shards
 from libmoe.model.interchange.towers import named_tower, tower_in
+from libmoe.model.json_files import read_json
 from libmoe.model.processor import load_tokenizer, stop_token_ids
 from libmoe.model.tensor_files import has_weights, read_weights
 

@@ -10,7 +10,7 @@ from transformers import PreTrainedConfig
 from libmoe.config.errors import ConfigError, DataError
 from libmoe.config.layers import presets, resolve
 from libmoe.model.backbones import make_config
-from libmoe.model.interchange.files import read_json
+from libmoe.model.json_files import read_json
 
 MODEL_TYPES = ("siglip_vision_model", "clip_vision_model")
 """Towers that upstream has."""

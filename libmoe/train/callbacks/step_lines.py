@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from libmoe.config.json_lines import read_json_lines
+from libmoe.config.whole_files import write_whole
 
 
 class StepLines:
@@ -14,9 +15,7 @@ class StepLines:
 
     def __init__(self, path: Path, start: int) -> None:
         kept = [line for line in read_json_lines(path) if line.get("step", math.inf) <= start]
-        draft = path.with_suffix(".draft")
-        draft.write_text("".join(map(_line, kept)))
-        draft.replace(path)
+        write_whole(path, "".join(map(_line, kept)))
         self._file = path.open("a", buffering=1)
 
     def write(self, line: Mapping[str, Any]) -> None:
