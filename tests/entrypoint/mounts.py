@@ -30,10 +30,10 @@ def remount(folder: Path, options: str) -> None:
 
 
 def fill_up(folder: Path, pages: int = 0) -> Path:
-    """Takes all the space there is in a file, but for so many pages."""
+    """Takes all the space that is left in a file, but for so many pages; takes more when called again."""
     glutton = folder / "glutton"
     chunk = 1 << 20
-    with glutton.open("wb", buffering=0) as file:
+    with glutton.open("ab", buffering=0) as file:
         while chunk >= mmap.PAGESIZE:
             try:
                 if file.write(bytes(chunk)) < chunk:
