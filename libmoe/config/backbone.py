@@ -29,6 +29,9 @@ def _possible(config: dict[str, Any]) -> dict[str, Any]:
     if not config.get("head_dim"):
         _check_divides(config, "num_attention_heads", "hidden_size")
     _check_divides(config, "num_key_value_heads", "num_attention_heads")
+    for name, value in config.items():
+        if name.endswith("dropout") and value is not None and not _is_probability(value):
+            raise ValueError(f"{name} is a probability, 0 to 1, not {value!r}")
     if {"image_size", "patch_size"} <= config.keys() and config["patch_size"] > config["image_size"]:
         raise ValueError("patch_size is larger than image_size, which leaves no patch")
     return config
@@ -36,6 +39,10 @@ def _possible(config: dict[str, Any]) -> dict[str, Any]:
 
 def _is_size(value: object) -> bool:
     return type(value) is int and value > 0
+
+
+def _is_probability(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= 1
 
 
 def _check_divides(config: dict[str, Any], name: str, whole: str) -> None:

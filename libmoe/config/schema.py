@@ -12,10 +12,12 @@ from libmoe.config import algorithms
 from libmoe.config.backbone import Backbone
 from libmoe.config.layer_choice import LayerChoice
 
-PositiveInt = Annotated[int, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-NonNegative = Annotated[float, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
+PositiveInt = Annotated[int, Field(gt=0, strict=True)]
+Count = Annotated[int, Field(ge=0, strict=True)]
+Seed = Annotated[int, Field(ge=0, lt=2**32, strict=True)]
+Fraction = Annotated[float, Field(ge=0, le=1, strict=True)]
+NonNegative = Annotated[float, Field(ge=0, strict=True)]
+Positive = Annotated[float, Field(gt=0, strict=True)]
 
 Stage = Literal["pretrain", "pft", "sft"]
 Part = Literal["vision", "connector", "language"]
@@ -51,7 +53,9 @@ class ModelConfig(_Settings):
         description="Multi-scale features (S2, arXiv:2403.13043): multiples of the tower's size.",
     )
     vision_feature_layer: int = Field(
-        -2, description="Which hidden state of the tower is read; layers after it are not computed."
+        -2,
+        strict=True,
+        description="Which hidden state of the tower is read; layers after it are not computed.",
     )
     connector_activation: str = "gelu"
     image_mean: tuple[Fraction, Fraction, Fraction] = Field(
@@ -115,7 +119,7 @@ class MoEConfig(_Settings):
     router_std: NonNegative = Field(
         default=0.02, description="Standard deviation of the router's initial weights."
     )
-    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = Field(
+    seed: Seed | None = Field(
         default=None, description="Of what upcycling draws (routers, noise, redrawn units); unset: the run's."
     )
     expert_noise: NonNegative = Field(
@@ -177,7 +181,7 @@ class DataConfig(_Settings):
         description="A row that cannot be read ends the run (fail), or its step goes without it (skip): "
         "named in skipped.jsonl, and no more than about one row in a hundred.",
     )
-    workers: Annotated[int, Field(ge=0)] = Field(2, description="Loader processes of each rank.")
+    workers: Count = Field(2, description="Loader processes of each rank.")
 
 
 class ZeroConfig(_Settings):
@@ -213,7 +217,7 @@ class GuardConfig(_Settings):
         description="Stop when the mean loss of ten steps exceeds this many times that of the first ten; "
         "0: never.",
     )
-    frozen_steps: Annotated[int, Field(ge=0)] = Field(
+    frozen_steps: Count = Field(
         default=10,
         description="Stop when the loss is exactly 0 or the same, or the gradient exactly 0, for this many "
         "steps; 0: never.",
@@ -243,7 +247,7 @@ class TrainConfig(_Settings):
         "included; 0: never.",
     )
     guard: GuardConfig = GuardConfig()
-    router_statistics_steps: Annotated[int, Field(ge=0)] = Field(
+    router_statistics_steps: Count = Field(
         default=50,
         description="Record router statistics every this many steps, from the first on; 0: never.",
     )
@@ -269,7 +273,7 @@ class RunConfig(_Settings):
 
     stage: Stage
     preset: str
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
+    seed: Seed = 42
     model: ModelConfig
     moe: MoEConfig = MoEConfig()
     data: DataConfig

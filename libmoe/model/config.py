@@ -28,6 +28,11 @@ class LibmoeConfig(LlavaConfig):
     scales: list[int] | tuple[int, ...] = (1,)
     moe: dict[str, Any] | None = None
 
+    def validate_scales(self) -> None:
+        """``strict`` calls it."""
+        if not self.scales or min(self.scales) < 1:
+            raise ValueError(f"scales are whole numbers from 1 on, one at least, not {list(self.scales)}")
+
     @property
     def moe_settings(self) -> MoEConfig:
         """The typed form of ``moe``.

@@ -1,6 +1,6 @@
 """The mixture-of-experts layer: route, dispatch, compute, combine."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from torch import Tensor, nn
 
@@ -16,11 +16,13 @@ class MoEMLP(nn.Module):
     """Takes the place of a dense MLP: ``(..., S, D)`` to ``(..., S, D')``, S the tokens of one sequence.
 
     ``balance_loss`` and ``z_loss`` hold the last training forward's values, detached and without coefficient;
-    None where that forward computed none (coefficient 0, no token, or nothing to train).
+    None where that forward computed none (coefficient 0, no token, or nothing to train). ``listeners`` are
+    told of every routing, also of a checkpointed forward's second one.
     """
 
     balance_loss: Tensor | None
     z_loss: Tensor | None
+    listeners: list[Callable[[Routing], None]]
 
     def __init__(self, dense: nn.Module, settings: MoEConfig) -> None:
         """Experts of the shape of ``dense``; its values are not copied (see ``libmoe.moe.upcycle``).
@@ -35,12 +37,15 @@ class MoEMLP(nn.Module):
         self.z_coefficient = settings.z_coefficient
         self.balance_loss = None
         self.z_loss = None
+        self.listeners = []
 
     def forward(self, x: Tensor) -> Tensor:
         x_TD = x.reshape(-1, x.shape[-1])
         sequence = x.shape[-2]
         with without_autocast(x.device):
             routing = self.router.route(x_TD, sequence)
+        for hear in self.listeners:
+            hear(routing)
         segments = Segments.of(routing.expert_TK, self.router.experts, routing.dropped_TK, routing.rows)
         y_AD = self.experts(segments.dispatch(x_TD), segments.end_E)
         y_TD = segments.combine(y_AD, routing.weight_TK)

@@ -5,12 +5,11 @@ with collect(model) as statistics:
 statistics.summary()["model.multi_modal_projector"].load
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial
 from itertools import accumulate, pairwise
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.module_tracker import ModuleTracker
 
 from libmoe.moe.layer import moe_layers
-from libmoe.moe.routers import Router, Routing
+from libmoe.moe.routers import Routing
 
 _backward = ModuleTracker()
 """Asked only whether a backward pass is under way, in which checkpointed layers compute once more."""
@@ -101,32 +100,14 @@ def collect(model: nn.Module) -> Iterator[RouterStatistics]:
     Micro batches add up. The model computes what it computes without, and nothing waits for a device.
     """
     statistics = RouterStatistics(model)
-    with ExitStack() as stack:
-        for path, layer in moe_layers(model):
-            stack.enter_context(_heard(layer.router, path, statistics))
-        yield statistics
-
-
-@contextmanager
-def _heard(router: Router, path: str, statistics: RouterStatistics) -> Iterator[None]:
-    """Shadows ``router.route``: a hook would see the logits, not what was made of them."""
-    route: Callable[..., Routing] = router.route
-    before = vars(router).get("route")
-
-    @wraps(route)
-    def heard(*args: Any, **kwargs: Any) -> Routing:
-        routing = route(*args, **kwargs)
-        statistics.hear(path, routing)
-        return routing
-
-    setattr(router, "route", heard)  # noqa: B010 - for the type checker this is a method
+    layers = [(layer, partial(statistics.hear, path)) for path, layer in moe_layers(model)]
+    for layer, hear in layers:
+        layer.listeners.append(hear)
     try:
-        yield
+        yield statistics
     finally:
-        if before is None:
-            delattr(router, "route")
-        else:
-            setattr(router, "route", before)  # noqa: B010
+        for layer, hear in layers:
+            layer.listeners.remove(hear)
 
 
 def _layout(experts: int) -> tuple[int, ...]:

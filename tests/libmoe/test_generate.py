@@ -151,7 +151,9 @@ def test_no_checkpoint(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> No
     assert "There is no checkpoint in" in message
 
 
-@pytest.mark.parametrize("content", ['{"model_type": "llama"}', "{", "[1]"])
+@pytest.mark.parametrize(
+    "content", ['{"model_type": "llama"}', '{"model_type": "libmoe_llava", "scales": []}', "{", "[1]"]
+)
 def test_not_our_checkpoint(capsys: pytest.CaptureFixture[str], tmp_path: Path, content: str) -> None:
     (tmp_path / "config.json").write_text(content)
     code, message = failure(capsys, "--checkpoint", tmp_path, "--prompt", "What?")

@@ -30,6 +30,9 @@ def refusal(*assignments: str, stage: str = "sft") -> str:
             "'model.scales.1' (from --set model.scales) is wrong: .*greater than 0; got 0",
         ),
         ("model.image_std=[0.5, 0, 0.5]", "greater than 0"),
+        ("moe.experts=true", "valid integer; got True"),
+        ("moe.experts=6.0", "valid integer; got 6.0"),
+        ("train.learning_rate=true", "valid number; got True"),
         ("train.trainable=[]", "at least 1 item"),
         ("moe.where=[]", "at least 1 item"),
         ("train.zero.stage=2", "set train.zero.stage=3 or train.zero.offload_parameters=false.$"),
@@ -39,6 +42,7 @@ def refusal(*assignments: str, stage: str = "sft") -> str:
         ("model.vision.config.hidden_size=wide", "hidden_size is a whole number from 1 on, not 'wide'"),
         ("model.vision.config.patch_size=0", "patch_size is a whole number from 1 on, not 0"),
         ("model.vision.config.patch_size=57", "patch_size is larger than image_size"),
+        ("model.language.config.attention_dropout=2", "attention_dropout is a probability, 0 to 1, not 2"),
         (
             "model.vision.config.num_attention_heads=7",
             "hidden_size is 64, which num_attention_heads = 7 does not",
