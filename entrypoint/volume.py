@@ -1,7 +1,4 @@
-"""The data volume: the one owner of its paths, its receipts and its lock.
-
-A file under its final name is whole and verified; everything else lives in ``.libmoe/``.
-"""
+"""The data volume: its receipts, its room and its lock."""
 
 import contextlib
 import json
@@ -18,11 +15,10 @@ from entrypoint.lock import WriterLock
 from entrypoint.receipt import Receipt
 from entrypoint.shard import Shard
 from entrypoint.volume_failures import explain, full
+from entrypoint.volume_paths import VolumePaths
 from libmoe.config.errors import VolumeError
 from libmoe.config.whole_files import write_whole
 
-OURS = (".libmoe", "runs")
-"""What on a volume no artifact may write to."""
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
 
 
@@ -33,92 +29,13 @@ def default_data_dir() -> Path:
 
 
 @dataclass(frozen=True)
-class Volume:
-    """The folder that holds all data, and nothing outside it."""
-
-    root: Path
-    share: Shard | None = None
-    """Of several prepares that work on it at once, each its share: which one this is."""
-
-    @property
-    def hidden(self) -> Path:
-        """What is ours: receipts, partial downloads, indexes, locks."""
-        return self.root / ".libmoe"
-
-    @property
-    def desk(self) -> Path:
-        """What only one writer uses: its lock, and its aria2c's settings."""
-        return self._desks / self.share.name if self.share else self.hidden
-
-    @property
-    def _desks(self) -> Path:
-        return self.hidden / "shards"
+class Volume(VolumePaths):
+    """A data volume: what is on it, whether there is room, the right to write."""
 
     def shares(self) -> list["Volume"]:
         """The volume as each share sees it that has ever worked here."""
-        names = sorted(path.name for path in self._desks.glob("*"))
+        names = sorted(path.name for path in self._writer_folders.glob("*"))
         return [replace(self, share=share) for name in names if (share := Shard.named(name))]
-
-    def path(self, relative: str) -> Path:
-        """A place on the volume, from its path relative to the root."""
-        return self.root / relative
-
-    @property
-    def partials(self) -> Path:
-        """Where downloads on their way are."""
-        return self.hidden / "partial"
-
-    def partial(self, name: str) -> Path:
-        """An artifact's download on its way."""
-        return self.partials / name
-
-    def partial_state(self, name: str) -> Path:
-        """What is known of that download."""
-        return self.partials / f"{name}.json"
-
-    def archive(self, name: str) -> Path:
-        """An archive that is whole and verified, waiting for its extraction or kept after it."""
-        return self.hidden / "archives" / f"{name}.zip"
-
-    def archive_state(self, name: str) -> Path:
-        """Where that archive came from."""
-        return self.hidden / "archives" / f"{name}.json"
-
-    def unpacking(self, name: str) -> Path:
-        """Members of an archive that are being written."""
-        return self.hidden / "unpacking" / name
-
-    def index_path(self, annotations: str) -> Path:
-        """The Arrow index of an annotation artifact."""
-        return self.hidden / "index" / f"{annotations}.arrow"
-
-    def annotations_draft(self, name: str) -> Path:
-        """Annotations that libmoe makes itself, while they are being written."""
-        return self.hidden / "index" / f"{name}.json"
-
-    def audit_path(self, annotations: str) -> Path:
-        """The last audit of an annotation artifact."""
-        return self.hidden / "audit" / f"{annotations}.json"
-
-    def unusable_path(self, annotations: str) -> Path:
-        """The images of an annotation artifact that cannot be used: a line each, the reason first."""
-        return self.hidden / "audit" / f"{annotations}.unusable.txt"
-
-    @property
-    def _receipts(self) -> Path:
-        return self.hidden / "receipts"
-
-    def receipt_path(self, name: str) -> Path:
-        """An artifact's receipt."""
-        return self._receipts / f"{name}.json"
-
-    def manifest_path(self, name: str) -> Path:
-        """The files that an artifact put on the volume."""
-        return self._receipts / f"{name}.files"
-
-    def missed_path(self, name: str) -> Path:
-        """The images of an artifact that did not come."""
-        return self._receipts / f"{name}.failed"
 
     def receipt(self, name: str) -> Receipt | None:
         """An artifact's receipt; None where it is not whole yet. One that is damaged is as good as none."""
@@ -220,7 +137,7 @@ class Volume:
     def lock(self, wait: Callable[[str], None] | None = None) -> WriterLock:
         """The right to write on the volume; with ``wait``, which is told who has it, once it is free."""
         what = f"Share {self.share.name} of the volume" if self.share else "The volume"
-        return WriterLock(self.desk / "lock", f"{what} {self.root}", wait)
+        return WriterLock(self.writer_folder / "lock", f"{what} {self.root}", wait)
 
     @contextlib.contextmanager
     def guard(self) -> Iterator[None]:

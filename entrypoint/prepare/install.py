@@ -2,20 +2,19 @@
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from entrypoint.catalog.schema import Artifact
-from entrypoint.digests import sha256_of, sha256_of_all
+from entrypoint.digests import sha256_of_all
 from entrypoint.prepare.annotations.index import build_index, rows_done
+from entrypoint.prepare.arrivals import Whole
+from entrypoint.prepare.downloads import Downloads
 from entrypoint.prepare.events import Emit, Finished, Progress
 from entrypoint.prepare.listing import Listing
 from entrypoint.prepare.manifest import Entry, write_manifest
 from entrypoint.prepare.options import Options
-from entrypoint.prepare.transport.control import drop_control
-from entrypoint.prepare.transport.fetch import Fetched
-from entrypoint.prepare.transport.record import Record, read_record
+from entrypoint.prepare.transport.record import Record
 from entrypoint.prepare.transport.retry import StoppedError
 from entrypoint.prepare.transport.tool import TOOL
 from entrypoint.prepare.unpack.archive import BadArchiveError, LayoutRule, Member, read_members
@@ -25,19 +24,12 @@ from entrypoint.volume import Volume
 from libmoe.config.errors import DataError, VolumeError
 
 
-@dataclass(frozen=True)
-class Whole:
-    """An artifact of which every byte is here: one record per download, in the order of `downloads`."""
-
-    artifact: Artifact
-    records: tuple[Record, ...]
-
-
 class Installer:
     """Puts whole artifacts in their places on a volume."""
 
     def __init__(self, volume: Volume, options: Options, emit: Emit) -> None:
         self._volume = volume
+        self._downloads = Downloads(volume)
         self._options = options
         self._emit = emit
         self._case_matters: bool | None = None
@@ -61,43 +53,17 @@ class Installer:
                 files, size = self._place(artifact, whole.records[0])
         except DataError:
             for download in artifact.downloads:
-                self._drop(download)
+                self._downloads.drop(download)
             raise
         self._write_receipt(whole, files, size)
         for download in artifact.downloads:
-            self._clean(download, keep=artifact.kind == "images")
+            self._downloads.forget(download, self._options.keep_archives or artifact.kind == "images")
         self._emit(Finished(artifact.name, files, size))
-
-    def keep(self, fetched: Fetched) -> None:
-        """Sets a fetched archive, or a part of one, aside until it can be unpacked."""
-        self._set_archive_aside(fetched.artifact)
-
-    def waiting(self, artifact: Artifact, download: Artifact) -> Fetched | None:
-        """A download that needs no fetching: it was kept, or a prepare that was killed left it."""
-        aside = artifact.kind in ("archive", "images")
-        return self._waiting_archive(download) if aside else self._placed(download)
-
-    def _waiting_archive(self, artifact: Artifact) -> Fetched | None:
-        record = read_record(self._volume.archive_state(artifact.name))
-        if record is None or record.sha256 is None or not self._volume.archive(artifact.name).is_file():
-            return None
-        outdated = artifact.sha256 not in (None, record.sha256) or record.source.url not in artifact.urls
-        return None if outdated else Fetched(artifact, record)
-
-    def _placed(self, artifact: Artifact) -> Fetched | None:
-        """A file that was put in its place by a prepare that was killed before it wrote the receipt."""
-        record = read_record(self._volume.partial_state(artifact.name))
-        final = self._volume.path(artifact.destination)
-        if record is None or record.sha256 is None or self._volume.partial(artifact.name).exists():
-            return None
-        if not final.is_file() or final.stat().st_size != record.size:
-            return None
-        return Fetched(artifact, record) if sha256_of(final) == record.sha256 else None
 
     def _unpack(self, whole: Whole) -> tuple[int, int]:
         artifact = whole.artifact
         for download in artifact.downloads:
-            self._set_archive_aside(download)
+            self._downloads.set_aside(download)
         paths = tuple(self._volume.archive(download.name) for download in artifact.downloads)
         try:
             members = read_members(paths, LayoutRule.of(artifact, self._tells_case()))
@@ -116,22 +82,13 @@ class Installer:
 
     def _list(self, artifact: Artifact) -> tuple[int, int]:
         """The images follow once it is known which are used; see `pictures`."""
-        self._set_archive_aside(artifact)
+        self._downloads.set_aside(artifact)
         return 0, 0
 
     def _tells_case(self) -> bool:
         if self._case_matters is None:
             self._case_matters = self._volume.tells_case()
         return self._case_matters
-
-    def _set_archive_aside(self, artifact: Artifact) -> None:
-        """The record first: an archive under this name is one whose record is there."""
-        partial, archive = self._volume.partial(artifact.name), self._volume.archive(artifact.name)
-        if partial.exists():
-            archive.parent.mkdir(parents=True, exist_ok=True)
-            archive.unlink(missing_ok=True)
-            self._volume.partial_state(artifact.name).replace(self._volume.archive_state(artifact.name))
-            partial.replace(archive)
 
     def _run(self, artifact: Artifact, archive: tuple[Path, ...], members: list[Member]) -> list[Repaired]:
         total, done = sum(member.size for member in members), 0
@@ -188,22 +145,6 @@ class Installer:
                 tool=TOOL,
             )
         )
-
-    def _clean(self, download: Artifact, keep: bool) -> None:
-        self._volume.partial_state(download.name).unlink(missing_ok=True)
-        if not self._options.keep_archives and not keep:
-            self._drop_archive(download)
-
-    def _drop(self, download: Artifact) -> None:
-        partial = self._volume.partial(download.name)
-        drop_control(partial)
-        for path in (self._volume.partial_state(download.name), partial):
-            path.unlink(missing_ok=True)
-        self._drop_archive(download)
-
-    def _drop_archive(self, download: Artifact) -> None:
-        self._volume.archive_state(download.name).unlink(missing_ok=True)
-        self._volume.archive(download.name).unlink(missing_ok=True)
 
 
 def _entries(destination: str, members: Sequence[Member], repaired: Sequence[Repaired]) -> list[Entry]:

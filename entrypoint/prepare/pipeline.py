@@ -1,16 +1,13 @@
 """Unpacks while the next archives are still on their way: one thread installs what another fetches."""
 
 import threading
-from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 
-from entrypoint.catalog.schema import Artifact
+from entrypoint.prepare.arrivals import Whole
 from entrypoint.prepare.events import Emit, Failed
-from entrypoint.prepare.install import Installer, Whole
+from entrypoint.prepare.install import Installer
 from entrypoint.prepare.options import WHOLE_AT_ONCE
-from entrypoint.prepare.transport.fetch import Fetched
-from entrypoint.prepare.transport.record import Record
 from libmoe.config.errors import DataError, LibmoeError
 
 
@@ -62,44 +59,3 @@ class Pipeline:
     def _raise_if_broken(self) -> None:
         if self._broken is not None:
             raise self._broken
-
-
-class Arrivals:
-    """Which downloads of which artifacts are here, so that parts are joined when the last has come."""
-
-    def __init__(self, artifacts: Sequence[Artifact]) -> None:
-        self._owner = {download.name: artifact for artifact in artifacts for download in artifact.downloads}
-        self._here: dict[str, dict[str, Record]] = {artifact.name: {} for artifact in artifacts}
-
-    def owner(self, fetched: Fetched) -> Artifact:
-        """The artifact a download belongs to."""
-        return self._owner[fetched.artifact.name]
-
-    def add(self, fetched: Fetched) -> Whole | None:
-        """The artifact, if this download was the last of it."""
-        artifact = self.owner(fetched)
-        here = self._here[artifact.name]
-        here[fetched.artifact.name] = fetched.record
-        if len(here) < len(artifact.downloads):
-            return None
-        return Whole(artifact, tuple(here[download.name] for download in artifact.downloads))
-
-
-def split(artifacts: Sequence[Artifact], installer: Installer) -> tuple[list[Fetched], list[Artifact]]:
-    """What needs no fetching, and what does."""
-    here: list[Fetched] = []
-    missing: list[Artifact] = []
-    for artifact in artifacts:
-        for download in artifact.downloads:
-            waiting = installer.waiting(artifact, download)
-            here.append(waiting) if waiting else missing.append(download)
-    return here, missing
-
-
-def wholes(fetched: Iterator[Fetched], arrivals: Arrivals, installer: Installer) -> Iterator[Whole]:
-    """Artifacts as their last download comes; a part is set aside until then."""
-    for one in fetched:
-        if whole := arrivals.add(one):
-            yield whole
-        else:
-            installer.keep(one)

@@ -8,14 +8,16 @@ from typing import Any
 from entrypoint.catalog.schema import Artifact
 from entrypoint.catalog.selection import Selection
 from entrypoint.prepare.annotations.index import ensure_index
+from entrypoint.prepare.arrivals import Arrivals, split, wholes
 from entrypoint.prepare.audit.report import Audited, Report
 from entrypoint.prepare.audit.rows import Depth, audit, share_report, write_audits
+from entrypoint.prepare.downloads import Downloads
 from entrypoint.prepare.events import Emit, Said, ignore
 from entrypoint.prepare.install import Installer
 from entrypoint.prepare.listing import Listing
 from entrypoint.prepare.options import Options
 from entrypoint.prepare.pictures import Pictures
-from entrypoint.prepare.pipeline import Arrivals, Pipeline, split, wholes
+from entrypoint.prepare.pipeline import Pipeline
 from entrypoint.prepare.plan import Plan, Planned, make_plan
 from entrypoint.prepare.shards import pick, right_to_write
 from entrypoint.prepare.state import state_of
@@ -103,13 +105,13 @@ class _Job:
             return []
         limits = self.selection.catalog.connections
         installer = Installer(self.volume, self.options, self.emit)
-        arrivals = Arrivals(missing)
-        here, wanted = split(missing, installer)
+        downloads, arrivals = Downloads(self.volume), Arrivals(missing)
+        here, wanted = split(missing, downloads)
         with (
             Fetcher(self.volume, self.options, limits, self.emit) as fetcher,
             Pipeline(installer, self.emit) as pipeline,
         ):
-            for whole in wholes(itertools.chain(here, fetcher.fetch(wanted)), arrivals, installer):
+            for whole in wholes(itertools.chain(here, fetcher.fetch(wanted)), arrivals, downloads):
                 pipeline.put(whole)
         return [*fetcher.failures, *pipeline.failures]
 

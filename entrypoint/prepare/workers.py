@@ -19,7 +19,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
-def share_out(
+def map_unordered(
     count: int, function: Callable[[Task], Result], tasks: Iterable[Task]
 ) -> Generator[Result, None, None]:
     """What ``function`` makes of each task, in the order they are done, by ``count`` processes.

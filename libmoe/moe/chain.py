@@ -11,7 +11,7 @@ def chain(part: nn.Module) -> None:
 
     Call it where the part is built, since an algorithm may add parameters (MoE++'s gating residual).
     """
-    wanted = [layer.router.follow(position) for position, (_, layer) in enumerate(moe_layers(part))]
+    wanted = [layer.router.join_chain(position) for position, (_, layer) in enumerate(moe_layers(part))]
     if any(wanted):
         part.register_forward_pre_hook(open_trace)
         part.register_forward_hook(close_trace, always_call=True)

@@ -6,7 +6,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from entrypoint.prepare.workers import share_out
+from entrypoint.prepare.workers import map_unordered
 
 _SHARE = 64
 
@@ -14,7 +14,7 @@ _SHARE = 64
 def undecodable(root: Path, paths: Sequence[str], jobs: int) -> list[str]:
     """Those of the images (relative to ``root``) that Pillow cannot decode to the last pixel."""
     shares = [paths[at : at + _SHARE] for at in range(0, len(paths), _SHARE)]
-    with closing(share_out(min(jobs, len(shares)), partial(_broken, root), shares)) as found:
+    with closing(map_unordered(min(jobs, len(shares)), partial(_broken, root), shares)) as found:
         broken = {path for share in found for path in share}
     return [path for path in paths if path in broken]
 

@@ -51,7 +51,7 @@ class Session:
         self._daemon: Daemon | None = None
 
     def __enter__(self) -> "Session":
-        end_leftover(self._volume.desk)
+        end_leftover(self._volume.writer_folder)
         return self
 
     def __exit__(
@@ -64,7 +64,7 @@ class Session:
         if self._daemon is not None:
             self._daemon.stop()
             self._daemon = None
-            end_leftover(self._volume.desk)
+            end_leftover(self._volume.writer_folder)
 
     @contextlib.contextmanager
     def client(self) -> Iterator["aria2p.Client"]:
@@ -87,7 +87,7 @@ class Session:
     def _running(self) -> Daemon:
         with self._starting:
             if self._daemon is None or not self._daemon.alive():
-                self._daemon = Daemon(self._volume.desk, self._settings)
+                self._daemon = Daemon(self._volume.writer_folder, self._settings)
             return self._daemon
 
     def require_volume(self, reason: GaveUpError, path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from entrypoint.prepare.unpack.joined import Joined
 from entrypoint.prepare.unpack.layout import is_junk, targets
-from entrypoint.volume import OURS
+from entrypoint.volume_paths import OURS
 from libmoe.config.errors import DataError
 
 if TYPE_CHECKING:

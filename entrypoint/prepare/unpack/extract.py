@@ -19,7 +19,7 @@ from entrypoint.prepare.unpack.archive import Member
 from entrypoint.prepare.unpack.content import read_pieces
 from entrypoint.prepare.unpack.joined import Joined
 from entrypoint.prepare.unpack.repair import HEAD_BYTES, as_jpeg, head_of, misnamed
-from entrypoint.prepare.workers import share_out
+from entrypoint.prepare.workers import map_unordered
 
 _BATCH_BYTES = 16 << 20
 _BATCH_MEMBERS = 512
@@ -64,7 +64,7 @@ class Unpacking:
         batches = list(_batches(members))
         repaired: list[Repaired] = []
         shares = ((batch, [here.has(member.target) for member in batch]) for batch in batches)
-        with closing(share_out(min(jobs, len(batches)), self._unpack, shares)) as done:
+        with closing(map_unordered(min(jobs, len(batches)), self._unpack, shares)) as done:
             for size, mended in done:
                 repaired.extend(mended)
                 progress(size)

@@ -52,7 +52,7 @@ class Router(nn.Module, ABC):
     which every rank uses in every step, or ranks wait for each other for ever.
     """
 
-    elsewhere: ClassVar[str | None] = None
+    fallback: ClassVar[str | None] = None
     """The algorithm that takes its place where a layer's output is not as wide as its input; None: itself."""
 
     def __init__(self, width: int, settings: MoEConfig) -> None:
@@ -82,7 +82,7 @@ class Router(nn.Module, ABC):
         """The balance loss of a decision for at least one token, without its coefficient."""
         return routing.balance(sequence)
 
-    def follow(self, position: int) -> bool:
+    def join_chain(self, position: int) -> bool:
         """Told that it is the ``position``-th of a part's layers; whether it wants to know of the others."""
         return False
 

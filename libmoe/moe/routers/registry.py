@@ -46,8 +46,8 @@ def make_router(width: int, settings: MoEConfig, out_width: int | None = None) -
         import_plugin(settings.plugin)
     algorithms.check_routing(settings)
     router = _find(settings.name, settings)
-    if router.elsewhere is not None and out_width not in (None, width):
-        router = _find(router.elsewhere, settings)
+    if router.fallback is not None and out_width not in (None, width):
+        router = _find(router.fallback, settings)
     return router(width, settings)
 
 

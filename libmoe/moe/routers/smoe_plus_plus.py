@@ -48,7 +48,7 @@ class PlusPlusRouter(LinearRouter):
     a fixed 1.3 on column 4.
     """
 
-    elsewhere = "smoe"
+    fallback = "smoe"
     opened: Tensor
 
     def __init__(self, width: int, settings: MoEConfig) -> None:
@@ -64,7 +64,7 @@ class PlusPlusRouter(LinearRouter):
     def columns(self) -> int:
         return self.experts + 2 + self.constants
 
-    def follow(self, position: int) -> bool:
+    def join_chain(self, position: int) -> bool:
         self.position = position
         if position > 0:
             self.residual = GatingResidual(self.columns, self.std)

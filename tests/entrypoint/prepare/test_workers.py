@@ -8,7 +8,7 @@ from contextlib import closing
 import psutil
 import pytest
 
-from entrypoint.prepare.workers import share_out
+from entrypoint.prepare.workers import map_unordered
 from libmoe.config.errors import TryAgainError
 
 COUNT = 2
@@ -36,7 +36,7 @@ def outlive(number: int) -> int:
 
 @pytest.mark.parametrize("count", [1, COUNT])
 def test_every_task_is_done_once(count: int):
-    done = list(share_out(count, square, range(100)))
+    done = list(map_unordered(count, square, range(100)))
     assert sorted(result for result, _ in done) == [number * number for number in range(100)]
     assert (os.getpid() in {pid for _, pid in done}) == (count == 1)
 
@@ -44,27 +44,27 @@ def test_every_task_is_done_once(count: int):
 @pytest.mark.parametrize("count", [1, COUNT])
 def test_a_failure_comes_as_it_was(count: int):
     with pytest.raises(ConnectionResetError) as caught:
-        list(share_out(count, fail, range(10)))
+        list(map_unordered(count, fail, range(10)))
     assert (caught.value.errno, caught.value.filename) == (errno.ECONNRESET, "a/file")
 
 
 def test_fewer_tasks_than_processes():
-    assert list(share_out(COUNT, fail, [])) == []
-    assert list(share_out(COUNT, fail, [7])) == [7]
+    assert list(map_unordered(COUNT, fail, [])) == []
+    assert list(map_unordered(COUNT, fail, [7])) == [7]
 
 
 def test_one_that_is_killed():
     with pytest.raises(TryAgainError, match="was killed"):
-        list(share_out(COUNT, end, range(10)))
+        list(map_unordered(COUNT, end, range(10)))
 
 
 def test_signals_are_for_the_parent():
-    assert sorted(share_out(COUNT, outlive, range(4))) == [0, 1, 2, 3]
+    assert sorted(map_unordered(COUNT, outlive, range(4))) == [0, 1, 2, 3]
 
 
 def test_none_is_left_when_it_is_closed():
     before = set(psutil.Process().children())
-    with closing(share_out(COUNT, square, range(100))) as done:
+    with closing(map_unordered(COUNT, square, range(100))) as done:
         next(done)
         assert len(set(psutil.Process().children()) - before) >= COUNT
     left = set(psutil.Process().children()) - before

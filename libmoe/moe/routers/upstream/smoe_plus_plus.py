@@ -24,7 +24,7 @@ class UpstreamPlusPlusRouter(LinearRouter):
     column 4 counts 1.3, whatever it is. Shapes: as ``smoe_plus_plus`` with Z = 2.
     """
 
-    elsewhere = "smoe"
+    fallback = "smoe"
 
     def __init__(self, width: int, settings: MoEConfig) -> None:
         super().__init__(width, settings)
