@@ -90,20 +90,26 @@ def _candidates(dense: nn.Module) -> Iterator[MLPForm]:
 
 
 def _computes(dense: nn.Module, form: MLPForm) -> bool:
-    """Whether dense, its linear maps replaced by tiny ones, computes the equation."""
+    """Whether dense, its linear maps replaced by tiny ones, computes the equation, in training too."""
     generator = torch.Generator().manual_seed(0)
     *inner, last = form.linears
     tiny = {name: _TinyLinear(_IN, form.matrices * _HIDDEN, generator) for name in inner}
     tiny[last] = _TinyLinear(_HIDDEN, _OUT, generator)
     miniature = copy.copy(dense)
     miniature._modules = {**dense._modules, **tiny}
-    miniature.training = False
     x = _random(generator, 5, _IN)
+    expected = form.equation(x, activation_of(dense), *(tiny[name] for name in form.linears))
+    return all(_gives(miniature, training, x, expected) for training in (False, True))
+
+
+def _gives(miniature: nn.Module, training: bool, x: Tensor, expected: Tensor) -> bool:
+    miniature.training = training
     try:
-        computed = type(dense).forward(miniature, x)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # of dropout, which is none of the equations
+            computed = type(miniature).forward(miniature, x)
     except Exception:  # whatever it stumbles over, it has another form
         return False
-    expected = form.equation(x, activation_of(dense), *(tiny[name] for name in form.linears))
     return computed.shape == expected.shape and torch.allclose(computed, expected, rtol=1e-9, atol=1e-12)
 
 

@@ -57,6 +57,17 @@ class Scaled(nn.Module):
         return self.factor * self.down(self.act(self.up(x)))
 
 
+class Dropping(nn.Module):
+    """Drops hidden units in training, by a function that no child module tells of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down, self.act = nn.Linear(8, 12), nn.Linear(12, 8), nn.SiLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(nn.functional.dropout(self.act(self.up(x)), 0.2, self.training))
+
+
 DENSE: dict[str, Callable[[], nn.Module]] = {
     "quick_gelu": lambda: CLIPMLP(CLIPVisionConfig(**SIZES, num_attention_heads=2, hidden_act="quick_gelu")),
     "fused": lambda: Phi3MLP(Phi3Config(**SIZES, **HEADS, pad_token_id=0)),
@@ -105,6 +116,7 @@ def test_names_do_not_matter() -> None:
         nn.Sequential(nn.Linear(8, 12), nn.GELU(), nn.Dropout(0.1), nn.Linear(12, 8)),
         nn.Sequential(nn.Linear(8, 12), nn.PReLU(), nn.Linear(12, 8)).double(),
         Scaled(),
+        Dropping(),
         nn.Linear(8, 8),
     ],
     ids=lambda dense: type(dense).__name__,
