@@ -88,7 +88,7 @@ class TrainingRequest:
         Args:
             planned: only a plan is wanted, so that ``--gpu-model`` stands for GPUs that are not there.
         """
-        from entrypoint.launch.forecast import ASSUMED_MFU
+        from entrypoint.launch.estimate.forecast import ASSUMED_MFU
         from entrypoint.launch.nodes.settings import find_place
         from entrypoint.launch.run import Training
         from entrypoint.volume import Volume, default_data_dir

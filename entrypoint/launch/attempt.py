@@ -8,7 +8,7 @@ from entrypoint.launch import folder
 from entrypoint.launch.nodes.meet import meet
 from entrypoint.launch.nodes.settings import Place
 from entrypoint.launch.plan import check_start
-from entrypoint.launch.processes import train_stage
+from entrypoint.launch.ranks.processes import train_stage
 from entrypoint.launch.reshape import reshaped
 from libmoe.config.errors import LibmoeError, TryAgainError
 from libmoe.config.run import RunSpec

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from entrypoint.launch.ranks.verdict import RanksLostError
 from entrypoint.launch.resume import checkpoints
-from entrypoint.launch.verdict import RanksLostError
 
 
 class Restarts:

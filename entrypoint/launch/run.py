@@ -6,12 +6,12 @@ from pathlib import Path
 
 from entrypoint.launch import folder
 from entrypoint.launch.attempt import Attempt
-from entrypoint.launch.fit import check_memory_fits
-from entrypoint.launch.forecast import ASSUMED_MFU, Forecast
+from entrypoint.launch.estimate.fit import check_memory_fits
+from entrypoint.launch.estimate.forecast import ASSUMED_MFU, Forecast
 from entrypoint.launch.nodes.settings import Place
 from entrypoint.launch.plan import check_start, plan_stage
+from entrypoint.launch.ranks.verdict import RanksLostError
 from entrypoint.launch.restarts import Restarts
-from entrypoint.launch.verdict import RanksLostError
 from entrypoint.launch.world import Devices
 from entrypoint.settings import RunSettings
 from entrypoint.volume import Volume

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from entrypoint import console
-from entrypoint.launch.costs import COUNTED, cells, costs
-from entrypoint.launch.forecast import Forecast
+from entrypoint.launch.estimate.costs import COUNTED, cells, costs
+from entrypoint.launch.estimate.forecast import Forecast
 from entrypoint.launch.metrics import read_metrics
 from entrypoint.launch.nodes.settings import Place
 from libmoe.config.run import RunSpec

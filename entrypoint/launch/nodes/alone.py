@@ -1,8 +1,8 @@
 """A run on one node."""
 
 from entrypoint.launch.nodes.interface import Rendezvous, Report
-from entrypoint.launch.verdict import Verdict
-from entrypoint.launch.watch import hung_sentence
+from entrypoint.launch.ranks.verdict import Verdict
+from entrypoint.launch.ranks.watch import hung_sentence
 from entrypoint.ports import free_port
 from libmoe.config.errors import LibmoeError, TryAgainError
 from libmoe.config.rank_failure import Cause

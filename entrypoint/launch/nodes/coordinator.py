@@ -12,7 +12,7 @@ from entrypoint.launch.nodes.interface import Rendezvous, Report
 from entrypoint.launch.nodes.settings import Place
 from entrypoint.launch.nodes.shared import difference, show
 from entrypoint.launch.nodes.wire import Wire, interface_of
-from entrypoint.launch.verdict import Verdict, gravest
+from entrypoint.launch.ranks.verdict import Verdict, gravest
 from entrypoint.ports import free_port
 from libmoe.config.beat import Beat
 from libmoe.config.errors import ConfigError, LibmoeError, TryAgainError

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from entrypoint.launch.verdict import Verdict
+from entrypoint.launch.ranks.verdict import Verdict
 from libmoe.config.beat import Beat
 from libmoe.config.errors import LibmoeError
 from libmoe.config.run import RunSpec

@@ -11,7 +11,7 @@ from entrypoint.launch.nodes.interface import Rendezvous, Report
 from entrypoint.launch.nodes.settings import Place
 from entrypoint.launch.nodes.shared import see
 from entrypoint.launch.nodes.wire import Wire, interface_of
-from entrypoint.launch.verdict import Verdict, gravest
+from entrypoint.launch.ranks.verdict import Verdict, gravest
 from libmoe.config.errors import LibmoeError, TryAgainError
 from libmoe.config.rank_failure import Cause
 from libmoe.config.run import RunSpec

@@ -13,7 +13,7 @@ from entrypoint.launch.nodes import coordinator, member, shared
 from entrypoint.launch.nodes.interface import Link, Report
 from entrypoint.launch.nodes.meet import meet
 from entrypoint.launch.nodes.settings import Place
-from entrypoint.launch.verdict import RanksLostError, Verdict
+from entrypoint.launch.ranks.verdict import RanksLostError, Verdict
 from entrypoint.ports import free_port
 from libmoe.config.beat import Beat
 from libmoe.config.errors import ConfigError, LibmoeError, TryAgainError

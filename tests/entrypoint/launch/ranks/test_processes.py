@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from entrypoint.launch import crew, processes
 from entrypoint.launch.nodes.alone import Alone
 from entrypoint.launch.nodes.interface import Report
-from entrypoint.launch.verdict import RanksLostError, Verdict
+from entrypoint.launch.ranks import crew, processes
+from entrypoint.launch.ranks.verdict import RanksLostError, Verdict
 from libmoe.config.errors import LibmoeError
 from libmoe.config.rank_failure import Cause, RankFailure
 from libmoe.config.run import RunSpec, World

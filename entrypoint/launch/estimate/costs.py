@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from entrypoint import console
-from entrypoint.launch.forecast import Forecast
+from entrypoint.launch.estimate.forecast import Forecast
 from libmoe.config.counting import count_parameters, forward_flops
 
 COUNTED = ("parameters", "flops", "memory_bytes")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from entrypoint import console
-from entrypoint.launch.forecast import Forecast
+from entrypoint.launch.estimate.forecast import Forecast
 from libmoe.config.errors import ConfigError
 from libmoe.config.schema import RunConfig
 

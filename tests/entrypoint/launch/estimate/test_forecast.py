@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from entrypoint.launch.fit import CONTEXT_BYTES, check_memory_fits, with_changes
-from entrypoint.launch.forecast import Forecast
+from entrypoint.launch.estimate.fit import CONTEXT_BYTES, check_memory_fits, with_changes
+from entrypoint.launch.estimate.forecast import Forecast
 from entrypoint.launch.nodes.settings import Place
 from entrypoint.launch.summary import planned, table
 from entrypoint.sample.album import HERE

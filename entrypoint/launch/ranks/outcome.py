@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from entrypoint.launch.ranks.verdict import Verdict, gravest
+from entrypoint.launch.ranks.watch import Watch
 from entrypoint.launch.resume import checkpoints
-from entrypoint.launch.verdict import Verdict, gravest
-from entrypoint.launch.watch import Watch
 from libmoe.config.errors import ConfigError, LibmoeError, TryAgainError, VolumeError
 from libmoe.config.rank_failure import Cause, RankFailure
 from libmoe.config.run import RunSpec

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from entrypoint.launch.crew import Crew
 from entrypoint.launch.nodes.interface import Link, Rendezvous, Report
-from entrypoint.launch.outcome import Ending, explain
-from entrypoint.launch.verdict import Verdict
-from entrypoint.launch.watch import Watch
+from entrypoint.launch.ranks.crew import Crew
+from entrypoint.launch.ranks.outcome import Ending, explain
+from entrypoint.launch.ranks.verdict import Verdict
+from entrypoint.launch.ranks.watch import Watch
 from libmoe.config.beat import VARIABLE
 from libmoe.config.errors import VolumeError
 from libmoe.config.rank_failure import Cause

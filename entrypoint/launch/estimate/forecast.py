@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from entrypoint.launch.data_size import DataSize, data_size
+from entrypoint.launch.estimate.data_size import DataSize, data_size
 from libmoe.config.counting import Anatomy, Memory, anatomy, count_memory, row_costs
 from libmoe.config.errors import ConfigError
 from libmoe.config.gpus import Gpu

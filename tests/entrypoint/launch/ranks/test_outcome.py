@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from entrypoint.launch.outcome import Ending, explain
-from entrypoint.launch.watch import Watch
+from entrypoint.launch.ranks.outcome import Ending, explain
+from entrypoint.launch.ranks.watch import Watch
 from tests.entrypoint.conftest import Manifest
 
 
