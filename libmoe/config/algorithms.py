@@ -1,11 +1,6 @@
 """The names that ``moe.name`` may take; free of torch, so that a wrong one is refused early."""
 
-from typing import TYPE_CHECKING
-
-from libmoe.config.errors import ConfigError, nearest
-
-if TYPE_CHECKING:
-    from libmoe.config.schema import MoEConfig
+from libmoe.config.errors import nearest
 
 UPSTREAM = (
     "smoe",
@@ -34,30 +29,3 @@ def advice(name: str) -> str | None:
     if name in known:
         return None
     return f"{nearest(name, known).rstrip('.')}, or name in moe.plugin the module that registers it"
-
-
-def check_routing(moe: "MoEConfig") -> None:
-    """Whether the algorithm, the number of experts and how many a token takes fit each other.
-
-    Raises:
-        ConfigError: they do not.
-    """
-    if moe.name == "none":
-        return
-    if moe.top_k > moe.experts:
-        raise ConfigError(
-            f"moe.top_k is {moe.top_k} but there are only {moe.experts} experts: "
-            "lower moe.top_k or raise moe.experts."
-        )
-    if moe.name in SHARED_EXPERT and moe.top_k < 2:
-        raise ConfigError(
-            f"moe.top_k is 1, which leaves no routed expert beside the shared one of {moe.name}: "
-            "raise moe.top_k to 2 or more."
-        )
-    if moe.name in BUILT_IN and moe.name not in UPSTREAM and moe.compat == "upstream":
-        raise no_upstream_form(moe.name)
-
-
-def no_upstream_form(name: str) -> ConfigError:
-    """For an algorithm that upstream does not have."""
-    return ConfigError(f"{name} has no upstream form: leave moe.compat at published.")

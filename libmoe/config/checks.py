@@ -1,9 +1,9 @@
 """Settings that are right one by one and cannot go together."""
 
-from libmoe.config.algorithms import check_routing
 from libmoe.config.counting import anatomy
 from libmoe.config.errors import ConfigError
 from libmoe.config.placement import check_placement
+from libmoe.config.routing import check_routing
 from libmoe.config.schema import RunConfig, TrainConfig
 
 

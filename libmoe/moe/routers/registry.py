@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from libmoe.config import algorithms
 from libmoe.config.errors import ConfigError, nearest
+from libmoe.config.routing import check_routing, no_upstream_form
 from libmoe.config.schema import Compat, MoEConfig
 from libmoe.moe.routers.interface import Router
 from libmoe.moe.routers.plugin import import_plugin
@@ -44,7 +45,7 @@ def make_router(width: int, settings: MoEConfig, out_width: int | None = None) -
     """
     if settings.plugin is not None:
         import_plugin(settings.plugin)
-    algorithms.check_routing(settings)
+    check_routing(settings)
     router = _find(settings.name, settings)
     if router.fallback is not None and out_width not in (None, width):
         router = _find(router.fallback, settings)
@@ -57,5 +58,5 @@ def _find(name: str, settings: MoEConfig) -> type[Router]:
         plugin = f" (moe.plugin {settings.plugin} does not register it)" if settings.plugin else ""
         raise ConfigError(f"Unknown moe.name {name!r}{plugin}: {nearest(name, names)}")
     if (name, settings.compat) not in _ROUTERS:
-        raise algorithms.no_upstream_form(name)
+        raise no_upstream_form(name)
     return _ROUTERS[name, settings.compat]

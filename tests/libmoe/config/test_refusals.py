@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from libmoe.config.algorithms import BUILT_IN, check_routing
+from libmoe.config.algorithms import BUILT_IN
 from libmoe.config.errors import ConfigError, nearest
 from libmoe.config.layers import assignment_layer, read_toml_layer, resolve
+from libmoe.config.routing import check_routing
 
 
 def refusal(*assignments: str, stage: str = "sft") -> str:
