@@ -1,11 +1,13 @@
 """Processes that share work; they end with the one that started them, however that ends.
 
 Not concurrent.futures: before Python 3.11.5, it may wait for ever for a process of its pool that was killed.
+Nor `Connection.send`, whose buffer crashes Python 3.12.1 once an error has kept it (python/cpython#111211).
 """
 
 import contextlib
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -64,7 +66,7 @@ class _Worker(Generic[Task, Result]):
         """Begins the next task, if there is one."""
         for task in tasks:
             with _alive():
-                self.connection.send(task)
+                self.connection.send_bytes(pickle.dumps(task))
             return True
         return False
 

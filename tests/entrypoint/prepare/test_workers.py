@@ -1,8 +1,10 @@
 """Processes that share work."""
 
 import errno
+import gc
 import os
 import signal
+import time
 from contextlib import closing
 
 import psutil
@@ -56,6 +58,24 @@ def test_fewer_tasks_than_processes():
 def test_one_that_is_killed():
     with pytest.raises(TryAgainError, match="was killed"):
         list(map_unordered(COUNT, end, range(10)))
+
+
+def test_one_that_is_killed_between_two_tasks():
+    """Its error can be collected; with a buffer of `Connection.send` in it, that crashes Python 3.12.1."""
+    before = set(psutil.Process().children())
+    with closing(map_unordered(COUNT, square, range(100))) as done:
+        next(done)
+        time.sleep(0.3)  # they have answered, and wait for their next task
+        for child in set(psutil.Process().children()) - before:
+            if "spawn_main" in " ".join(child.cmdline()):
+                child.kill()
+                child.wait(60)
+        with pytest.raises(TryAgainError, match="was killed") as caught:
+            list(done)
+    ring: list[object] = [caught.value]
+    ring.append(ring)
+    del caught, ring
+    gc.collect()
 
 
 def test_signals_are_for_the_parent():
