@@ -96,7 +96,8 @@ def test_packed_samples_are_samples_apart(prepare: Callable[[Model], None], samp
     model = make(moe)
     prepare(model)
     together = outcome(model, [samples], packed)
-    exact = 1e-6 if prepare is eager else 1e-10  # eager attention takes its softmax in float32
+    # Eager attention takes its softmax in float32; gradients near 1 then differ by up to 1e-6, by the CPU.
+    exact = 1e-5 if prepare is eager else 1e-10
     loss = {"rtol": 1e-6, "atol": 0.0}  # as does the loss of transformers
     torch.testing.assert_close(together.pop("loss"), apart.pop("loss"), **loss, check_dtype=False)
     assert together.keys() == apart.keys()
