@@ -37,7 +37,7 @@ def runs(make_spec: MakeSpec, tmp_path_factory: pytest.TempPathFactory) -> dict[
     worker = [str(WORKER), str(spec.write()), str(folder)]
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     for command in ([sys.executable, *torchrun, *worker], [sys.executable, *worker]):
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=270)
         assert done.returncode == 0, done.stderr[-4000:]
     return {path.stem: load_file(path) for path in folder.glob("*.safetensors")}
 

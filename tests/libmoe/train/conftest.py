@@ -121,6 +121,7 @@ def launch(spec: RunSpec, interrupt_at: str | None = None) -> Finished:
         "TOKENIZERS_PARALLELISM": "false",
         "CC": "/bin/false",  # nothing may be compiled
         "CXX": "/bin/false",
+        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "300",  # not 30 seconds to SIGKILL, however busy the machine is
     }
     lines = []
     log_path = spec.run_dir / "log.txt"

@@ -110,7 +110,7 @@ def start(*arguments, world="1"):
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), "WORLD_SIZE": world},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=540,
     )
 
 
