@@ -124,7 +124,7 @@ def test_two_nodes_and_the_curves(
 
 def _get(address: str) -> Any:
     """The answer of a server that may still be starting, once it has one."""
-    until = time.monotonic() + 120
+    until = time.monotonic() + 600
     while True:
         try:
             with urllib.request.urlopen(address, timeout=10) as answer:
