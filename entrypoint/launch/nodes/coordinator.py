@@ -52,6 +52,7 @@ class Coordinator:
             self._tell(go={"port": self.rendezvous.port, "token": token})
             until = time.monotonic() + _READY_SECONDS
             while waiting := set(self._wires) - self._ready:
+                self._ping()  # those that are ready wait for us meanwhile
                 self._listen()
                 for node in sorted(waiting):
                     _, verdict = self._ended.get(node, (0.0, None))
