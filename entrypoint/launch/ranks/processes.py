@@ -83,17 +83,19 @@ def _follow(crew: Crew, watch: Watch, link: Link, say: Callable[[str], None]) ->
     Returns:
         The verdict that ended the ranks, if it was not their own doing; and whether there was an interrupt.
     """
-    interrupted = False
+    interrupts = heeded = 0
     while True:
         try:
-            return _until_end(crew, watch, link), interrupted
+            if interrupts > heeded:  # in here, as the second may come while the first is passed on
+                heeded = interrupts
+                if heeded == 1:
+                    say("Interrupted: saving a checkpoint; interrupt again to stop at once.")
+                    crew.ask_to_stop()
+                else:
+                    crew.kill()
+            return _until_end(crew, watch, link), interrupts > 0
         except KeyboardInterrupt:
-            if interrupted:
-                crew.kill()
-            else:
-                say("Interrupted: saving a checkpoint; interrupt again to stop at once.")
-                crew.ask_to_stop()
-            interrupted = True
+            interrupts += 1
 
 
 def _until_end(crew: Crew, watch: Watch, link: Link) -> Verdict | None:
