@@ -226,9 +226,9 @@ class Hub:
                         chunk = file.read(min(_CHUNK, left))
                         if answer.tamper:
                             chunk = answer.tamper(file.tell() - len(chunk), chunk)
+                        hub._sent(len(chunk))  # first: whoever has all of it finds it counted
                         self.wfile.write(chunk)
                         left -= len(chunk)
-                        hub._sent(len(chunk))
                         if answer.bytes_per_second:
                             time.sleep(len(chunk) / answer.bytes_per_second)
 
