@@ -82,7 +82,7 @@ class Volume(VolumePaths):
 
     def tells_case(self) -> bool:
         """Whether two names that differ only in case are two files here, found by trying."""
-        probe = self.hidden / f".{uuid.uuid4().hex}a"
+        probe = self.hidden / f".probe.{uuid.uuid4().hex[:-1]}a"
         probe.touch()
         try:
             return not probe.with_name(probe.name[:-1] + "A").exists()
@@ -104,9 +104,9 @@ class Volume(VolumePaths):
         with self.guard():
             self._make()
             self.hidden.mkdir(exist_ok=True)
-            probe = self.hidden / f".{uuid.uuid4().hex}"
+            probe = self.hidden / f".probe.{uuid.uuid4().hex}"
             probe.write_bytes(b"writable")
-            probe.unlink()
+            probe.unlink(missing_ok=True)  # whoever has the lock may have swept it away
 
     def _make(self) -> None:
         try:
@@ -130,7 +130,7 @@ class Volume(VolumePaths):
 
     def sweep(self) -> None:
         """Removes what killed writers had begun to write; only the one writer there is may do that."""
-        for path in self.hidden.glob("*/.*"):
+        for path in self.hidden.rglob(".*"):
             if _TEMPORARY.fullmatch(path.name):
                 path.unlink(missing_ok=True)
 
