@@ -19,6 +19,7 @@ from libmoe.config.beat import Beat
 from libmoe.config.errors import ConfigError, LibmoeError, TryAgainError
 from libmoe.config.rank_failure import Cause
 from libmoe.config.run import RunSpec, World
+from tests.waiting import wait_for
 
 FAILED = Verdict(Cause.FAILED, 65, "cat.jpg does not decode.")
 QUIET = Report([], 0.0)
@@ -68,8 +69,8 @@ def nodes(manifest: Callable[[], RunSpec]) -> Callable[[int], Nodes]:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coordinator, "PING_SECONDS", 0.05)
     monkeypatch.setattr(member, "PING_SECONDS", 0.05)
-    monkeypatch.setattr(coordinator, "LOST_SECONDS", 0.5)
-    monkeypatch.setattr(member, "LOST_SECONDS", 0.5)
+    monkeypatch.setattr(coordinator, "LOST_SECONDS", 2.0)
+    monkeypatch.setattr(member, "LOST_SECONDS", 2.0)
     monkeypatch.setattr(shared, "_SEEN_SECONDS", 0.5)
 
 
@@ -158,6 +159,25 @@ def test_a_lost_node_ends_the_others(nodes: Callable[[int], Nodes], dead: int, w
         assert results[rank].message.startswith(f"Node {dead} (127.0.0.1) was lost")
 
 
+@pytest.mark.usefixtures("quick")
+def test_who_is_ready_hears_of_node_0_while_another_is_not(
+    nodes: Callable[[int], Nodes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(member, "LOST_SECONDS", 1.0)
+    three = nodes(3)
+
+    def train(rank: int) -> Any:
+        link = three.meet(rank)
+        if rank == 2:
+            time.sleep(1.5)
+        link.begin(three.spec)
+        final = link.settle(None)
+        link.close()
+        return final
+
+    assert set(three.all(train).values()) == {None}
+
+
 def test_the_hung_rank_of_another_node_is_named_to_all(nodes: Callable[[int], Nodes]) -> None:
     two = nodes(2)
     two.spec = two.spec.model_copy(
@@ -169,13 +189,15 @@ def test_the_hung_rank_of_another_node_is_named_to_all(nodes: Callable[[int], No
     )
     reports = {0: Report([Beat(0, 1, 9, 4, "computing step 5")], 31.0)}
     reports[1] = Report([Beat(1, 1, 8, 4, "loading the batch of step 5")], 32.0)
+    reported = threading.Event()
 
     def train(rank: int) -> Any:
         link = two.meet(rank)
         link.begin(two.spec)
-        if rank == 0:
-            time.sleep(0.3)  # so that it has heard of the other
-            link.exchange(Report(reports[0].beats, 0.0))
+        if rank == 1:
+            link.exchange(reports[1])
+            reported.set()
+        assert reported.wait(20)  # node 0 has to hear of it before it judges
         final = link.settle(until_told(link, reports[rank]))
         link.close()
         return final
@@ -187,7 +209,13 @@ def test_the_hung_rank_of_another_node_is_named_to_all(nodes: Callable[[int], No
 
 def test_who_did_not_come_is_named(nodes: Callable[[int], Nodes]) -> None:
     three = nodes(3)
-    results = three.all(lambda rank: three.meet(rank, 0.02), [0, 1])
+
+    def come(rank: int) -> Any:
+        if rank == 1:
+            wait_for(lambda: three.said)  # node 0 listens now
+        return three.meet(rank, 0.02)
+
+    results = three.all(come, [0, 1])
     assert isinstance(results[0], TryAgainError)
     assert "Node 2 did not come" in str(results[0])
 

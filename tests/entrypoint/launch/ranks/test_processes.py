@@ -18,6 +18,7 @@ from entrypoint.launch.ranks.verdict import RanksLostError, Verdict
 from libmoe.config.errors import LibmoeError
 from libmoe.config.rank_failure import Cause, RankFailure
 from libmoe.config.run import RunSpec, World
+from tests.waiting import wait_for
 
 RANK = """
 import faulthandler, json, os, pathlib, signal, socket, sys, time
@@ -31,6 +32,12 @@ def beat(count, step, doing):
     beat = {"rank": rank, "pid": os.getpid(), "count": count, "step": step, "doing": doing}
     address = chr(0) + os.environ["LIBMOE_LAUNCHER"]
     socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(json.dumps(beat).encode(), address)
+def tell(word):
+    (run / word).touch()
+def await_word(word, doing=lambda: None):
+    while not (run / word).exists():
+        doing()
+        time.sleep(0.01)
 """
 
 
@@ -94,7 +101,7 @@ def interrupt() -> None:
 
 
 def alive(pid: int) -> bool:
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     return False
 
@@ -102,7 +109,7 @@ def alive(pid: int) -> bool:
 def test_progress_reaches_the_person_and_chatter_the_log(
     train: Callable[..., list[str]], spec: RunSpec
 ) -> None:
-    said = train("print(f'step of {rank}'); print('chatter', file=sys.stderr)")
+    said = train("sys.stdout.write(f'step of {rank}\\n'); sys.stderr.write('chatter\\n')")  # whole lines
     assert said == ["step of 0"]
     assert sorted((spec.run_dir / "log.txt").read_text().split("\n")) == [
         "",
@@ -152,12 +159,13 @@ def test_ranks_that_wait_for_a_dead_one_are_ended_with_all_they_started(
     script = (
         "import subprocess; child = subprocess.Popen(['sleep', '600'])\n"
         "(run / f'pids-{rank}').write_text(f'{os.getpid()} {child.pid}')\n"
-        "if rank: os.kill(os.getpid(), 9)\nsignal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+        "if rank: await_word('waiting'); os.kill(os.getpid(), 9)\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN); tell('waiting'); time.sleep(600)"
     )
     with pytest.raises(RanksLostError, match="Rank 1 was killed"):
         train(script)
     pids = [int(pid) for rank in (0, 1) for pid in (spec.run_dir / f"pids-{rank}").read_text().split()]
-    assert [pid for pid in pids if alive(pid)] == []
+    wait_for(lambda: not any(map(alive, pids)))  # the kernel takes a moment for those that nobody waits for
 
 
 def test_a_hung_rank_is_named_and_all_show_their_stacks(
@@ -165,8 +173,11 @@ def test_a_hung_rank_is_named_and_all_show_their_stacks(
 ) -> None:
     script = (
         "def stuck_in_the_loader(): time.sleep(600)\ndef waits_for_others(): time.sleep(600)\n"
-        "beat(3, 7, 'loading the batch of step 8')\n"
-        "if rank: stuck_in_the_loader()\nbeat(4, 7, 'computing step 8'); waits_for_others()"
+        "if rank:\n"
+        "    await_word('running'); beat(3, 7, 'loading the batch of step 8'); tell('stuck')\n"
+        "    stuck_in_the_loader()\n"
+        "def compute(): beat(4, 7, 'computing step 8'); tell('running')\n"
+        "await_word('stuck', compute); waits_for_others()"
     )
     sentence = (
         r"Rank 1 hung for 0.01 minutes \(loading the batch of step 8\); the others wait for it; .* was 7"
@@ -179,7 +190,11 @@ def test_a_hung_rank_is_named_and_all_show_their_stacks(
 
 
 def test_a_stopped_rank_is_the_one_that_holds_up_the_others(train: Callable[..., list[str]]) -> None:
-    script = "beat(5, 7, 'saving step 7')\nif rank: os.kill(os.getpid(), signal.SIGSTOP)\ntime.sleep(600)"
+    script = (
+        "def save(): beat(5, 7, 'saving step 7')\n"
+        "if rank: await_word('running'); save(); tell('stopped'); os.kill(os.getpid(), signal.SIGSTOP)\n"
+        "await_word('stopped', lambda: (save(), tell('running'))); time.sleep(600)"
+    )
     with pytest.raises(RanksLostError, match=r"Rank 1 hung .* \(saving step 7, its process is stopped\)"):
         train(script, hang_minutes=0.01)
 
