@@ -4,11 +4,13 @@ import hashlib
 import io
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +177,34 @@ def kill_aria2c() -> None:
     for child in psutil.Process().children():
         if child.name() == "aria2c":
             child.kill()
+
+
+def held(opened: threading.Event, after: int = 0) -> Callable[[Respond], Respond]:
+    """The same answers, but of each file only so many bytes before the event: till then nobody is done."""
+
+    def wrap(respond: Respond) -> Respond:
+        def answer(request: Request) -> Answer:
+            found = respond(request)
+
+            def tamper(offset: int, chunk: bytes) -> bytes:
+                if offset - found.start >= after:
+                    opened.wait(60)
+                return chunk
+
+            found.tamper = tamper
+            return found
+
+        return answer
+
+    return wrap
+
+
+@contextmanager
+def nobody_listens() -> Iterator[str]:
+    """An address where nobody listens, nor will anybody as long as the context lasts."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
 def slowly(bytes_per_second: float) -> Callable[[Respond], Respond]:

@@ -3,6 +3,7 @@
 ``LIBMOE_KILLS=200`` for the long table; the usual number is small.
 """
 
+import contextlib
 import os
 import random
 import signal
@@ -120,13 +121,13 @@ def kill(process: "subprocess.Popen[str]", all_of_it: bool) -> None:
     started = psutil.Process(process.pid).children(recursive=True) if all_of_it and alive else []
     process.send_signal(signal.SIGKILL)
     for child in started:
-        if child.is_running():
+        with contextlib.suppress(psutil.NoSuchProcess):  # some end with their parent
             child.kill()
     process.communicate()
 
 
 def wait_for_moment(process: "subprocess.Popen[str]", world: World, served: float, seconds: float) -> bool:
-    """Until so many bytes were served, and some time; False if it ended before."""
+    """Until so many bytes were served, and some time, at most a minute; False if it ended before."""
     until = None
     deadline = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < deadline:
@@ -135,7 +136,7 @@ def wait_for_moment(process: "subprocess.Popen[str]", world: World, served: floa
         if until is not None and time.monotonic() >= until:
             return True
         time.sleep(0.005)
-    return False
+    return process.poll() is None
 
 
 def stamps(world: World) -> dict[str, tuple[int, int]]:

@@ -39,7 +39,7 @@ def test_others_are_fetched_while_one_is_unpacked(archives, monkeypatch):
     def slow(self, whole):
         if not waited:
             waited.append(None)
-            waited[0] = asked.wait(20)
+            waited[0] = asked.wait(60)
         install(self, whole)
 
     monkeypatch.setattr(Installer, "install", slow)

@@ -7,8 +7,9 @@ from dataclasses import asdict
 import pytest
 
 from entrypoint.prepare.events import Finished
-from entrypoint.sample.hub import Answer, Request, Respond
 from libmoe.config.errors import DataError, TryAgainError, UnavailableError, VolumeError
+from tests.entrypoint.prepare.conftest import held
+from tests.waiting import wait_for
 
 
 def test_everything_lands_where_the_catalogue_says(small):
@@ -135,25 +136,15 @@ def test_a_second_prepare_is_told_who_holds_the_volume(small):
 
 
 def test_of_two_at_once_one_does_the_work(small):
-    fetched = threading.Event()
-    outcomes = []
-
-    def slow(respond: Respond) -> Respond:
-        def answer(request: Request) -> Answer:
-            fetched.set()
-            found = respond(request)
-            found.bytes_per_second = 5000
-            return found
-
-        return answer
-
+    opened, outcomes = threading.Event(), []
     small.stop()
-    small.start(slow)
+    small.start(held(opened))
     thread = threading.Thread(target=lambda: outcomes.append(small.prepare()))
     thread.start()
-    assert fetched.wait(20)
+    wait_for(lambda: small.hub.requests)
     with pytest.raises(TryAgainError):
         small.prepare()
+    opened.set()
     thread.join()
     assert outcomes[0].report.ready
 

@@ -1,8 +1,8 @@
 """A file that takes a while, and what tests that stop its download need."""
 
 import random
-import time
-from pathlib import Path
+
+import psutil
 
 from entrypoint.sample.hub import Answer, Request, Respond
 
@@ -34,16 +34,5 @@ def failing(times: int, answer: Answer, on: str = "GET"):
     return wrap
 
 
-def wait_for(condition, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def children_of(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()] or [
-        int(child)
-        for task in Path(f"/proc/{pid}/task").iterdir()
-        for child in (task / "children").read_text().split()
-    ]
+    return [child.pid for child in psutil.Process(pid).children()]

@@ -1,6 +1,5 @@
 """Drives the table of faults. Whatever a source does, a wrong file never has a final name."""
 
-import socket
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -15,7 +14,7 @@ from entrypoint.prepare.transport.retry import Retry
 from entrypoint.sample.hub import Answer, Request, Respond
 from libmoe.config.errors import LibmoeError
 
-from ..conftest import World
+from ..conftest import World, nobody_listens
 from .fault_table import CASES, GARBAGE, NO_TLS, REFUSED, SERVED, UNTRUSTED, Case
 from .faults import GOOD, Socket, self_signed
 
@@ -85,8 +84,7 @@ def address(source: str, hub: str, folder: Path, stack: ExitStack) -> str:
     if source.startswith("/"):
         return hub + source
     if source == REFUSED:
-        with socket.create_server(("127.0.0.1", 0)) as gone:
-            return f"http://127.0.0.1:{gone.getsockname()[1]}/big.bin"
+        return f"{stack.enter_context(nobody_listens())}/big.bin"
     context = self_signed(folder) if source == UNTRUSTED else None
     server = stack.enter_context(Socket(b"What?\r\n\r\n", context).running())
     return f"{'http' if source == GARBAGE else 'https'}://{server.address}/big.bin"

@@ -15,7 +15,8 @@ from entrypoint.prepare.transport.daemon import Daemon, end_leftover
 from entrypoint.prepare.transport.record import Record, write_record
 from entrypoint.prepare.transport.source import Resolver
 from tests.entrypoint.prepare.conftest import kill_aria2c, slowly
-from tests.entrypoint.prepare.transport.big_file import BIG, children_of, wait_for, with_big_file
+from tests.entrypoint.prepare.transport.big_file import BIG, children_of, with_big_file
+from tests.waiting import wait_for
 
 
 def test_a_killed_prepare_continues_inside_the_file(world):
@@ -65,7 +66,7 @@ def test_ctrl_c_ends_with_75_keeps_the_bytes_and_leaves_no_aria2(world):
     aria2 = children_of(process.pid)
     assert aria2
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 75
     assert "continues" in err.splitlines()[-1]
     assert bytes_done(world.volume.partial("big")) > 0
@@ -82,10 +83,10 @@ def test_ctrl_c_twice_ends_as_once_does(world, gap):
     for _ in range(3):
         process.send_signal(signal.SIGINT)
         time.sleep(gap)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 75
     assert "Traceback" not in err
-    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in aria2), 30)
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in aria2))
 
 
 def test_the_aria2_of_a_killed_prepare_does_not_write_beside_the_next(tmp_path):

@@ -10,7 +10,8 @@ from entrypoint.sample.hub import Answer, Request, Respond
 from libmoe.config.errors import VolumeError
 from tests.entrypoint.mounts import fill_up, mounted, remount
 from tests.entrypoint.prepare.conftest import slowly
-from tests.entrypoint.prepare.transport.big_file import BIG, children_of, wait_for, with_big_file
+from tests.entrypoint.prepare.transport.big_file import BIG, children_of, with_big_file
+from tests.waiting import wait_for
 
 
 def test_a_file_system_that_cannot_reserve_space(world):
@@ -51,7 +52,8 @@ def test_what_came_before_the_volume_was_full_is_continued_though_aria2_forgets_
         partial = world.volume.partial("big")
         args = ["prepare", "--only", "big", "--connections", "2", "--mirror"]
         process = world.command(*args, hub.url)
-        wait_for(lambda: bytes_done(partial) >= 2 << 20)
+        # a second name: libmoe keeps what aria2 has told so far
+        wait_for(lambda: bytes_done(partial) >= 2 << 20 and control_path(partial).stat().st_nlink > 1)
         wait_for(lambda: fill_up(root) and not control_path(partial).stat().st_size)
         for pid in [*children_of(process.pid), process.pid]:
             os.kill(pid, signal.SIGKILL)

@@ -46,7 +46,7 @@ def test_they_end_with_a_parent_that_is_killed(archive: Path, tmp_path: Path):
     assert len(children) >= 2
     parent.kill()
     parent.communicate()
-    _, alive = psutil.wait_procs(children, timeout=20)
+    _, alive = psutil.wait_procs(children, timeout=60)
     for child in alive:
         child.kill()
     assert not alive
