@@ -19,7 +19,7 @@ import pytest
 
 from entrypoint.demo import Demo
 from entrypoint.launch.resume import choose_checkpoint
-from entrypoint.ports import free_port
+from entrypoint.ports import KeptPort
 from tests.entrypoint.mounts import mounted
 
 KILLS = int(os.environ.get("LIBMOE_KILLS", "1"))
@@ -167,7 +167,8 @@ def test_two_nodes_train_one_is_lost_and_comes_back(train: Callable[..., Command
     """Two launchers on this machine; the second dies as a machine does, the first waits for it."""
     runs = tmp_path / "runs"
     settings = ("--stage", "1", "--max-steps", "16", "--set", "train.save_steps=4", "--max-restarts", "1")
-    where = ("--nnodes", "2", "--master-addr", "127.0.0.1", "--master-port", str(free_port()))
+    port = KeptPort()
+    where = ("--nnodes", "2", "--master-addr", "127.0.0.1", "--master-port", str(port.number))
     first = train(runs, *settings, *where, "--node-rank", "0")
     second = train(runs, *settings, *where, "--node-rank", "1")
     wait_until(lambda: list(runs.glob("pretrain/checkpoints/step-*")), first)
@@ -185,6 +186,7 @@ def test_two_nodes_train_one_is_lost_and_comes_back(train: Callable[..., Command
     metrics = (runs / "pretrain/metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in metrics] == list(range(1, 17))
     assert (runs / "pretrain/log-node-1.txt").is_file()
+    port.close()
 
 
 def test_a_disk_that_fills_up_while_saving(train: Callable[..., Command], tmp_path: Path) -> None:

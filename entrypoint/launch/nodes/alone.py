@@ -3,7 +3,7 @@
 from entrypoint.launch.nodes.interface import Rendezvous, Report
 from entrypoint.launch.ranks.verdict import Verdict
 from entrypoint.launch.ranks.watch import hung_sentence
-from entrypoint.ports import free_port
+from entrypoint.ports import KeptPort
 from libmoe.config.errors import LibmoeError, TryAgainError
 from libmoe.config.rank_failure import Cause
 from libmoe.config.run import RunSpec
@@ -13,7 +13,8 @@ class Alone:
     """Nobody to talk to; see ``Link``."""
 
     def __init__(self, hang_minutes: float) -> None:
-        self.rendezvous = Rendezvous("127.0.0.1", free_port(), "lo")
+        self._port = KeptPort()  # the ranks take seconds until they listen
+        self.rendezvous = Rendezvous("127.0.0.1", self._port.number, "lo")
         self._hang_minutes = hang_minutes
 
     def begin(self, spec: RunSpec) -> None:
@@ -32,6 +33,7 @@ class Alone:
 
     def close(self) -> None:
         """See ``Link``."""
+        self._port.close()
 
 
 def hang(report: Report, minutes: float) -> Verdict | None:

@@ -13,7 +13,7 @@ from entrypoint.launch.nodes.settings import Place
 from entrypoint.launch.nodes.shared import difference, show
 from entrypoint.launch.nodes.wire import Wire, interface_of
 from entrypoint.launch.ranks.verdict import Verdict, gravest
-from entrypoint.ports import free_port
+from entrypoint.ports import KeptPort
 from libmoe.config.beat import Beat
 from libmoe.config.errors import ConfigError, LibmoeError, TryAgainError
 from libmoe.config.rank_failure import Cause
@@ -33,7 +33,8 @@ class Coordinator:
 
     def __init__(self, wires: dict[int, Wire], place: Place, hang_minutes: float) -> None:
         address = next(iter(wires.values())).here
-        self.rendezvous = Rendezvous(place.master_addr, free_port(), interface_of(address))
+        self._port = KeptPort()  # the ranks take seconds until they listen
+        self.rendezvous = Rendezvous(place.master_addr, self._port.number, interface_of(address))
         self._wires = wires
         self._hang_minutes = hang_minutes
         self._reports: dict[int, Report] = {}
@@ -97,6 +98,7 @@ class Coordinator:
         """See ``Link``."""
         for wire in self._wires.values():
             wire.close()
+        self._port.close()
 
     def _ping(self) -> None:
         if time.monotonic() - self._pinged > PING_SECONDS:

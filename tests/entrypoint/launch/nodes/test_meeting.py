@@ -14,7 +14,7 @@ from entrypoint.launch.nodes.interface import Link, Report
 from entrypoint.launch.nodes.meet import meet
 from entrypoint.launch.nodes.settings import Place
 from entrypoint.launch.ranks.verdict import RanksLostError, Verdict
-from entrypoint.ports import free_port
+from entrypoint.ports import KeptPort
 from libmoe.config.beat import Beat
 from libmoe.config.errors import ConfigError, LibmoeError, TryAgainError
 from libmoe.config.rank_failure import Cause
@@ -29,7 +29,8 @@ class Nodes:
     """Runs the same thing on every node, each in a thread."""
 
     def __init__(self, spec: RunSpec, count: int) -> None:
-        self.port = free_port()
+        self._kept = KeptPort()
+        self.port = self._kept.number
         self.count = count
         self.spec = spec.model_copy(update={"world": World(device="cpu", processes=1, nodes=count)})
         self.said: list[str] = []
