@@ -1,6 +1,7 @@
 """Through a proxy, as in a closed network: CONNECT for https, whole addresses for http, and around it."""
 
 import base64
+import select
 import socket
 import socketserver
 import ssl
@@ -41,20 +42,15 @@ def serving(handler: type[socketserver.BaseRequestHandler]) -> Iterator[int]:
 
 
 def relay(one: socket.socket, other: socket.socket) -> None:
-    """Passes bytes on, both ways, until either side hangs up."""
-
-    def pump(source: socket.socket, target: socket.socket) -> None:
-        with suppress(OSError):
-            while data := source.recv(65536):
-                target.sendall(data)
-        for end in (source, target):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-
-    back = threading.Thread(target=pump, args=(other, one), daemon=True)
-    back.start()
-    pump(one, other)
-    back.join()
+    """Passes bytes on, both ways, until either side hangs up; in one thread, as TLS is not for two."""
+    with suppress(OSError):
+        while True:
+            decrypted = [end for end in (one, other) if isinstance(end, ssl.SSLSocket) and end.pending()]
+            for source in decrypted or select.select([one, other], [], [])[0]:
+                data = source.recv(65536)
+                if not data:
+                    return
+                (other if source is one else one).sendall(data)
 
 
 @contextmanager
