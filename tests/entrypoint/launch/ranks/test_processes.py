@@ -233,3 +233,26 @@ def test_a_second_interrupt_ends_at_once(train: Callable[..., list[str]], follow
         train(script, said=said)
     assert caught.value.exit_code == 75
     assert time.monotonic() - started < 60
+
+
+class Impatient(list[str]):
+    """What was said, to somebody who interrupts again as soon as the first interrupt is answered."""
+
+    def append(self, line: str) -> None:
+        super().append(line)
+        if line.startswith("Interrupted: saving"):
+            interrupt()
+
+
+def test_so_does_one_that_comes_while_the_first_is_passed_on(
+    train: Callable[..., list[str]], followed: threading.Event
+) -> None:
+    said = Impatient()
+    with (
+        when(lambda: "ready" in said and followed.is_set(), interrupt),
+        pytest.raises(LibmoeError, match=r"Training was interrupted; .* starts again"),
+    ):
+        train(
+            "signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(600)",
+            said=said,
+        )
