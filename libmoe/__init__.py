@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    "Captioner": "libmoe.generate",
+    "Captioner": "libmoe.captioner",
     "LibmoeConfig": "libmoe.model",
     "LibmoeForConditionalGeneration": "libmoe.model",
     "MoEMLP": "libmoe.moe",

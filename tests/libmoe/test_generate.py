@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 
 import entrypoint.sample
-from libmoe import generate
+from libmoe.captioner import Captioner, _decode
 from libmoe.config.errors import DataError, UsageError
 from libmoe.config.layers import resolve
 from libmoe.config.schema import RunConfig
 from libmoe.data.image import load_image
 from libmoe.data.pixels import Pixels
-from libmoe.generate import Captioner, main
+from libmoe.generate import main
 from libmoe.model.build import model_config
 from libmoe.model.modeling import LibmoeForConditionalGeneration
 from libmoe.model.processor import build_processor
@@ -109,7 +109,7 @@ def test_an_upright_photograph_is_seen_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # "turn me clockwise"
     Image.new("RGB", (30, 20)).save(tmp_path / "lying.jpg", exif=exif)
-    assert generate._decode(tmp_path / "lying.jpg").size == (20, 30)
+    assert _decode(tmp_path / "lying.jpg").size == (20, 30)
 
 
 @pytest.mark.parametrize("prompt", ["", "  \n"])

@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoModelForImageTextToText
 
+from libmoe.captioner import Captioner
 from libmoe.config.errors import ConfigError
 from libmoe.config.run import RunSpec
-from libmoe.generate import Captioner
 from libmoe.model.build import build_model
 from libmoe.model.checkpoint import load_checkpoint
 from libmoe.model.interchange import Origin, export_checkpoint, import_checkpoint
