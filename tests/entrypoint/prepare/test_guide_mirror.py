@@ -134,7 +134,7 @@ def test_ocr_vqa_the_guides_own_way(mirror, frozen, tmp_path):
     catalog = tmp_path / "small.toml"
     catalog.write_text(frozen.read_text().replace('"llava-mix-images"', '"ocr-vqa-images"'))
     where = ["--catalog", str(catalog), "--data-dir", str(tmp_path / "data")]
-    chosen = ["--only", "llava-665k", "--prefer", "ocr-vqa-covers", *where]
+    chosen = ["--only", "llava-665k", "--prefer", "ocr-vqa-covers", "--force", *where]  # it plans all covers
     code, _, err = libmoe("prepare", *chosen, "--mirror", mirror)
     assert code == 0, err
     covers = tmp_path / "data/ocr_vqa/images"
