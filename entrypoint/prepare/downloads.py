@@ -2,9 +2,8 @@
 
 from entrypoint.catalog.schema import Artifact
 from entrypoint.digests import sha256_of
-from entrypoint.prepare.transport.control import drop_control
 from entrypoint.prepare.transport.fetch import Fetched
-from entrypoint.prepare.transport.record import read_record
+from entrypoint.prepare.transport.record import drop_download, read_record
 from entrypoint.volume import Volume
 
 
@@ -39,10 +38,7 @@ class Downloads:
 
     def drop(self, download: Artifact) -> None:
         """Removes a download that proved bad."""
-        partial = self._volume.partial(download.name)
-        drop_control(partial)
-        for path in (self._volume.partial_state(download.name), partial):
-            path.unlink(missing_ok=True)
+        drop_download(self._volume.partial(download.name), self._volume.partial_state(download.name))
         self._drop_archive(download)
 
     def _archive(self, download: Artifact) -> Fetched | None:

@@ -15,7 +15,14 @@ from entrypoint.prepare.events import Emit, Progress
 from entrypoint.prepare.transport.aria2 import Aria2
 from entrypoint.prepare.transport.control import drop_control, mend_control
 from entrypoint.prepare.transport.pace import Pace
-from entrypoint.prepare.transport.record import Record, bytes_here, read_record, space_of, write_record
+from entrypoint.prepare.transport.record import (
+    Record,
+    bytes_here,
+    drop_download,
+    read_record,
+    space_of,
+    write_record,
+)
 from entrypoint.prepare.transport.retry import Retry, StoppedError
 from entrypoint.prepare.transport.source import Resolver, Source
 from entrypoint.volume import Volume
@@ -69,10 +76,7 @@ class Download:
         return bytes_here(known, self._path) if known else 0
 
     def _drop(self) -> None:
-        """Forgets the bytes and the record."""
-        drop_control(self._path)
-        for path in (self._record_path, self._path):
-            path.unlink(missing_ok=True)
+        drop_download(self._path, self._record_path)
 
     def _continue_or_drop(self, source: Source) -> Record:
         known = read_record(self._record_path)

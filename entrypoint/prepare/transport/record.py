@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from entrypoint.prepare.transport.control import bytes_done
+from entrypoint.prepare.transport.control import bytes_done, drop_control
 from entrypoint.prepare.transport.source import Source
 from entrypoint.volume import write_json
 
@@ -38,6 +38,13 @@ def read_record(path: Path) -> Record | None:
 def write_record(path: Path, record: Record) -> None:
     """Keeps it, whole or not at all."""
     write_json(path, asdict(record))
+
+
+def drop_download(path: Path, record_path: Path) -> None:
+    """Removes the bytes of a download, and all that is known of them."""
+    drop_control(path)
+    for one in (record_path, path):
+        one.unlink(missing_ok=True)
 
 
 def bytes_here(record: Record, path: Path) -> int:
