@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM, PreTrainedConfig
 
 from libmoe.config.errors import ConfigError
+from libmoe.moe.seeding import seeded
 
 _TOKENS = 8
 
@@ -41,8 +42,7 @@ def _without_layers(config: PreTrainedConfig) -> PreTrainedConfig:
 
 
 def _is_plain(config: PreTrainedConfig) -> bool:
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"), torch.no_grad():
-        torch.manual_seed(0)
+    with seeded(0), torch.device("cpu"), torch.no_grad():
         model = AutoModelForCausalLM.from_config(config).eval()
         for parameter in model.parameters():
             torch.nn.init.normal_(parameter)  # biases and caps show where nothing is zero

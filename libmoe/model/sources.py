@@ -3,7 +3,6 @@
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
@@ -14,7 +13,7 @@ from libmoe.model.connector import Connector
 from libmoe.model.skeleton import whole_modules
 from libmoe.model.tensor_files import read_weights
 from libmoe.model.tower import build_tower
-from libmoe.moe.seeding import derived_seed
+from libmoe.moe.seeding import derived_seed, seeded
 
 
 def base_weights(
@@ -50,8 +49,7 @@ def _released(models_dir: Path, weights: str) -> Mapping[str, Tensor]:
 
 def _random(part: Part, config: LibmoeConfig, seed: int) -> dict[str, Tensor]:
     """The part as its class initialises it; depends on the seed and the part alone."""
-    with whole_modules(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derived_seed(seed, part))
+    with whole_modules(), seeded(derived_seed(seed, part)):
         if part == "vision":
             return build_tower(config).state_dict()
         if part == "connector":

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from libmoe.config.errors import ConfigError
+from libmoe.moe.seeding import seeded
 
 Map = Callable[[Tensor], Tensor]
 _IN, _HIDDEN, _OUT = 4, 6, 3
@@ -105,8 +106,7 @@ def _computes(dense: nn.Module, form: MLPForm) -> bool:
 def _gives(miniature: nn.Module, training: bool, x: Tensor, expected: Tensor) -> bool:
     miniature.training = training
     try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)  # of dropout, which is none of the equations
+        with seeded(0):  # dropout draws, which is none of the equations
             computed = type(miniature).forward(miniature, x)
     except Exception:  # whatever it stumbles over, it has another form
         return False
