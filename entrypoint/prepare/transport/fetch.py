@@ -67,12 +67,12 @@ class Fetcher:
         waiting, running = list(artifacts), set[Future[Fetched]]()
         while waiting or running:
             running |= self._start(waiting, FETCHED_AT_ONCE - len(running))
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                try:
-                    yield future.result()
-                except (DataError, UnavailableError) as error:
-                    self.failures.append(error)
+            future = wait(running, return_when=FIRST_COMPLETED).done.pop()
+            running.remove(future)  # one at a time: whoever takes it may be long, and the next is on its way
+            try:
+                yield future.result()
+            except (DataError, UnavailableError) as error:
+                self.failures.append(error)
 
     def _start(self, waiting: list[Artifact], slots: int) -> set[Future[Fetched]]:
         """Starts, in their order, the artifacts whose hosts have connections free."""

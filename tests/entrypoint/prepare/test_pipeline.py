@@ -2,11 +2,13 @@
 
 import threading
 import zipfile
+from concurrent import futures
 
 import pytest
 
 from entrypoint.prepare.install import Installer
 from entrypoint.prepare.options import FETCHED_AT_ONCE
+from entrypoint.prepare.transport import fetch
 from libmoe.config.errors import DataError, VolumeError
 from tests.entrypoint.prepare.conftest import picture, zipped
 from tests.entrypoint.prepare.unpack.test_archive import HOSTILE, make, named
@@ -23,7 +25,10 @@ def archives(world):
     return world
 
 
-def test_others_are_fetched_while_one_is_unpacked(archives, monkeypatch):
+@pytest.mark.parametrize("came", [futures.FIRST_COMPLETED, futures.ALL_COMPLETED])
+def test_others_are_fetched_while_one_is_unpacked(archives, monkeypatch, came):
+    """Also where several came at once."""
+    monkeypatch.setattr(fetch, "wait", lambda running, return_when: futures.wait(running, return_when=came))
     asked = threading.Event()
 
     def wrap(respond):
