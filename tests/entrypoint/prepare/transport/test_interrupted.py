@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from entrypoint.prepare.events import Event, Progress, Waiting
+from entrypoint.ports import free_port
+from entrypoint.prepare.transport import daemon as daemons
 from entrypoint.prepare.transport.addresses import Addresses
 from entrypoint.prepare.transport.control import bytes_done
 from entrypoint.prepare.transport.daemon import Daemon, end_leftover
@@ -93,6 +95,22 @@ def test_the_aria2_of_a_killed_prepare_does_not_write_beside_the_next(tmp_path):
     daemon = Daemon(tmp_path, {})
     end_leftover(tmp_path)
     assert not daemon.alive()
+
+
+def test_a_port_that_another_aria2c_was_quicker_to_take_is_left_to_it(tmp_path, monkeypatch):
+    folders = tmp_path / "other", tmp_path / "ours"
+    for folder in folders:
+        folder.mkdir()
+    other = Daemon(folders[0], {})
+    ports = iter([other.client.port, free_port("127.0.0.1")])
+    monkeypatch.setattr(daemons, "free_port", lambda address: next(ports))
+    ours = Daemon(folders[1], {})
+    try:
+        assert ours.client.port != other.client.port
+        assert ours.client.get_version() == other.client.get_version()
+    finally:
+        other.stop()
+        ours.stop()
 
 
 def test_nothing_secret_is_in_a_command_line_or_handed_to_aria2(world):
