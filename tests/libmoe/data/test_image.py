@@ -175,6 +175,7 @@ def test_a_missing_image_is_named(tmp_path):
         load_image(tmp_path / "gone.jpg", "r7")
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @pytest.mark.parametrize("suffix", ["jpg", "png", "gif", "webp", "tif"])
 def test_bytes_gone_wrong_raise_nothing_else(tmp_path, suffix):
     """Whatever a decoder makes of damaged bytes: a picture, or an error that names the file."""

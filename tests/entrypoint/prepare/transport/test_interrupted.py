@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from entrypoint.prepare.events import Event, Progress, Waiting
 from entrypoint.ports import free_port
+from entrypoint.prepare.events import Event, Progress, Waiting
 from entrypoint.prepare.transport import daemon as daemons
 from entrypoint.prepare.transport.addresses import Addresses
 from entrypoint.prepare.transport.control import bytes_done

@@ -99,7 +99,9 @@ def test_routers_are_told_as_tensorboard_is(stand_in, spec_of, tmp_path):
         dropped_share=None,
         z=2.0,
     )
-    RouterLog(tmp_path, 0, sink).write(7, {"tower.0": seen})
+    log = RouterLog(tmp_path, 0, sink)
+    log.write(7, {"tower.0": seen})
+    log.close()
     (logged,) = stand_in.logged
     assert logged.pop("train/step") == 7
     figures = {"load_max": 0.75, "load_min": 0.25, "entropy": 0.5, "margin": 0.25, "z": 2.0}
