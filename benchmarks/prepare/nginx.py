@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.prepare.processes import require
+from entrypoint.ports import free_port
 
 
 @contextmanager
 def nginx(folder: Path, root: Path, bytes_per_second: int = 0) -> Iterator[str]:
     """Serves a folder on loopback; 0 is as fast as it goes."""
     require("nginx")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port("127.0.0.1")
     settings = folder / "nginx.conf"
     settings.write_text(
         f"""
