@@ -42,7 +42,7 @@ def _is_size(value: object) -> bool:
 
 
 def _is_probability(value: object) -> bool:
-    return isinstance(value, int | float) and 0 <= value <= 1
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 def _check_divides(config: dict[str, Any], name: str, whole: str) -> None:

@@ -44,6 +44,7 @@ def refusal(*assignments: str, stage: str = "sft") -> str:
         ("model.vision.config.patch_size=0", "patch_size is a whole number from 1 on, not 0"),
         ("model.vision.config.patch_size=57", "patch_size is larger than image_size"),
         ("model.language.config.attention_dropout=2", "attention_dropout is a probability, 0 to 1, not 2"),
+        ("model.language.config.attention_dropout=true", "is a probability, 0 to 1, not True"),
         (
             "model.vision.config.num_attention_heads=7",
             "hidden_size is 64, which num_attention_heads = 7 does not",
