@@ -10,6 +10,7 @@ from pathlib import Path
 from libmoe.captioner import Captioner, require_image
 from libmoe.config.errors import DataError, LibmoeError, UsageError
 from libmoe.config.saved import saved_values
+from libmoe.lasting import lasting
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.requests:
             requests = read_requests(arguments.requests)
         _require_files(arguments.checkpoint, requests)
-        captioner = Captioner(arguments.checkpoint)
+        with lasting():
+            captioner = Captioner(arguments.checkpoint)
         for request in requests:
             text = captioner.generate(request.images, request.prompt, arguments.max_new_tokens)
             sys.stdout.write((_as_json(request, text) if arguments.json else text) + "\n")

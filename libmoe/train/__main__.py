@@ -11,6 +11,7 @@ from pathlib import Path
 
 from libmoe.config.errors import ConfigError, UsageError
 from libmoe.config.run import RunSpec
+from libmoe.lasting import lasting
 from libmoe.train.failure import report_failure
 from libmoe.train.heartbeat import Heartbeat
 from libmoe.train.terminal import Say, claim_stdout, silent
@@ -47,7 +48,8 @@ def _train(spec: RunSpec, say: Say, heartbeat: Heartbeat) -> None:
         os.environ["DS_ACCELERATOR"] = "cpu"  # DeepSpeed would take a GPU that the run does not use
     say(f"stage {spec.config.stage}  loading the libraries")
     heartbeat.beat("loading the libraries")
-    from libmoe.train.run import run  # seconds of imports, after the reader knows that something happens
+    with lasting():
+        from libmoe.train.run import run  # seconds of imports, after the reader knows that something happens
 
     run(spec, say, heartbeat)
 
