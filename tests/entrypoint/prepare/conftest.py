@@ -180,17 +180,17 @@ def kill_aria2c() -> None:
 
 
 def held(opened: threading.Event, after: int = 0) -> Callable[[Respond], Respond]:
-    """The same answers, but of each file only so many bytes before the event: till then nobody is done."""
+    """The same answers, but of each file only its first so many bytes before the event: till then nobody is
+    done, over however many connections."""
+
+    def tamper(offset: int, chunk: bytes) -> bytes:
+        if offset >= after:
+            opened.wait(120)
+        return chunk
 
     def wrap(respond: Respond) -> Respond:
         def answer(request: Request) -> Answer:
             found = respond(request)
-
-            def tamper(offset: int, chunk: bytes) -> bytes:
-                if offset - found.start >= after:
-                    opened.wait(60)
-                return chunk
-
             found.tamper = tamper
             return found
 
