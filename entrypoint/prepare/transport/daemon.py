@@ -115,10 +115,10 @@ class Daemon:
             try:
                 self.client.get_version()
                 return True
+            except (aria2p.ClientException, requests.JSONDecodeError):
+                break  # another was quicker: an aria2c that has another secret, or any server
             except requests.RequestException:
                 time.sleep(0.01)
-            except aria2p.ClientException:  # another's aria2c, which has another secret, was quicker
-                break
         self.stop()
         return False
 

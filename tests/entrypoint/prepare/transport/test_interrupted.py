@@ -5,6 +5,7 @@ import random
 import signal
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -97,20 +98,30 @@ def test_the_aria2_of_a_killed_prepare_does_not_write_beside_the_next(tmp_path):
     assert not daemon.alive()
 
 
-def test_a_port_that_another_aria2c_was_quicker_to_take_is_left_to_it(tmp_path, monkeypatch):
-    folders = tmp_path / "other", tmp_path / "ours"
-    for folder in folders:
-        folder.mkdir()
-    other = Daemon(folders[0], {})
-    ports = iter([other.client.port, free_port("127.0.0.1")])
+def aria2c_where_another_was_quicker(taken: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Daemon:
+    """It need not end there by itself: it listens on ::1 too, where that port is free."""
+    ports = iter([taken, free_port("127.0.0.1")])
     monkeypatch.setattr(daemons, "free_port", lambda address: next(ports))
-    ours = Daemon(folders[1], {})
+    monkeypatch.setattr(daemons, "_PATIENCE_SECONDS", 3600.0)
+    folder.mkdir()
+    return Daemon(folder, {})
+
+
+def test_a_port_that_another_aria2c_took_is_left_to_it(tmp_path, monkeypatch):
+    other = Daemon(tmp_path, {})
+    ours = aria2c_where_another_was_quicker(other.client.port, tmp_path / "ours", monkeypatch)
     try:
-        assert ours.client.port != other.client.port
         assert ours.client.get_version() == other.client.get_version()
     finally:
         other.stop()
         ours.stop()
+
+
+def test_so_is_one_that_a_web_server_took(tmp_path, monkeypatch, world):
+    server = urlsplit(world.start().url)
+    ours = aria2c_where_another_was_quicker(server.port, tmp_path / "ours", monkeypatch)
+    assert ours.client.get_version()["version"]
+    ours.stop()
 
 
 def test_nothing_secret_is_in_a_command_line_or_handed_to_aria2(world):
