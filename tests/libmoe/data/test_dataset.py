@@ -96,7 +96,8 @@ def same(ours, theirs):
     )
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
+@pytest.mark.parametrize("workers", [1, 3])
 def test_workers_change_nothing(make, bpe, workers):
     """Two epochs, with rows that are skipped on the way."""
 

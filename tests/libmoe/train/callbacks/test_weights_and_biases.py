@@ -76,7 +76,7 @@ def test_a_refusal_is_one_sentence(stand_in, spec_of, tmp_path):
 
 
 def test_the_real_package_offline(spec_of, tmp_path, monkeypatch, record):
-    pytest.importorskip("wandb")
+    pytest.importorskip("wandb", reason="wandb is no dependency of libmoe: install it to run this test too")
     monkeypatch.setenv("WANDB_MODE", "offline")
     spec = spec_of(tmp_path, "sft")
     for start in (0, 1):
