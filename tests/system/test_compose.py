@@ -105,11 +105,9 @@ def test_two_nodes_and_the_curves(
         done = image.run(*sample, data=volume)
         assert done.returncode == 0, done.stderr
 
-    port = str(free_port())
-    project.environment |= {
-        "STAGE": "1", "PRESET": "tiny", "NODE_0_GPUS": "cpu", "NODE_1_GPUS": "cpu", "TENSORBOARD_PORT": port,
-    }  # fmt: skip
-    project.files = (COMPOSE / "compose.yaml", COMPOSE / "two-nodes.yaml")
+    project.environment |= {"STAGE": "1", "PRESET": "tiny", "NODE_0_GPUS": "cpu", "NODE_1_GPUS": "cpu"}
+    files = COMPOSE / "compose.yaml", COMPOSE / "two-nodes.yaml"
+    project.files = files
     project.files = (without_gpus(project("config"), tmp_path),)
     said = project("up", "--no-deps", "train", "train-1")
     run = volume / "runs/tiny/pretrain"
@@ -117,6 +115,9 @@ def test_two_nodes_and_the_curves(
     assert json.loads((run / "run.json").read_text())["world"]["nodes"] == 2
     assert (run / "log-node-1.txt").is_file()
 
+    port = str(free_port())
+    project.files = files
+    project.environment |= {"TENSORBOARD_PORT": port}
     project("--profile", "tensorboard", "up", "--detach", "--no-deps", "tensorboard")
     address = f"http://127.0.0.1:{port}/data/runs"
     assert _get(address) == ["tiny/pretrain/tensorboard"]
