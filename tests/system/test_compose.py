@@ -117,8 +117,8 @@ def test_two_nodes_and_the_curves(
 
     port = str(free_port())
     project.files = files
-    project.environment |= {"TENSORBOARD_PORT": port}
-    project("--profile", "tensorboard", "up", "--detach", "--no-deps", "tensorboard")
+    curves = ("--profile", "tensorboard", "up", "--detach", "--no-deps", "tensorboard")
+    project(*curves, TENSORBOARD_PORT=port)
     address = f"http://127.0.0.1:{port}/data/runs"
     assert _get(address) == ["tiny/pretrain/tensorboard"]
 

@@ -159,8 +159,8 @@ def test_memory_runs_out_in_training(image: Image, volume: Path, library: Librar
     options = ("--env", "OMP_NUM_THREADS=1", "--memory", "1g", "--memory-swap", "1g")
     with image.start(*train, data=volume, options=options) as container:
         wait_until((volume / "runs" / "tiny" / "pretrain" / "metrics.jsonl").exists, "step")
-        # Files in memory count, and nobody can be ended for them. While an ended rank's memory is being given
-        # back, the kernel ends the next process too: its writer, which counts for more than the launcher.
+        # Files in memory count, and nobody can be ended for them. While the ended rank's memory is being
+        # given back, the kernel may end one process more: the writer, before the launcher.
         writer = "echo 250 > /proc/$$/oom_score_adj; exec head --bytes 800M /dev/zero > /tmp/file"
         subprocess.run([image.docker, "exec", container, "sh", "-c", writer], capture_output=True)
         assert ended(image, container) == 75
